@@ -1,0 +1,1 @@
+"""The six cores: plain values that decide. None knows another."""

@@ -1,0 +1,59 @@
+"""What was said and done, as the model is shown it and as it is stored."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@attrs.frozen(kw_only=True)
+class CallerSaid:
+    """The caller's words of one turn."""
+
+    turn: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class AgentSaid:
+    """The agent's words of one turn, as far as they were heard.
+
+    interrupted: the caller broke in; what is missing was not heard.
+    """
+
+    turn: int
+    text: str
+    interrupted: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ToolCalled:
+    """A tool that the model asked for. `id` is the idempotency key of the run."""
+
+    turn: int
+    id: str
+    name: str
+    arguments: Mapping[str, Json]
+
+
+@attrs.frozen(kw_only=True)
+class ToolAnswered:
+    """What the tool gave. `ok` is false when `value` is an error that the model should read."""
+
+    turn: int
+    id: str
+    ok: bool
+    value: Json
+
+
+@attrs.frozen(kw_only=True)
+class Noted:
+    """Something that the model should know and nobody said: "the caller was asked to repeat"."""
+
+    turn: int
+    text: str
+
+
+Entry: TypeAlias = CallerSaid | AgentSaid | ToolCalled | ToolAnswered | Noted

@@ -1,0 +1,37 @@
+"""What a call leaves behind: rows for storage, numbers for the log. Never read back by a core."""
+
+import attrs
+
+from engine.messages.conversation import Entry
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """Store this entry at `position` of the call's conversation, over what stood there.
+
+    at_s: seconds since the call opened.
+    """
+
+    position: int
+    entry: Entry
+    at_s: float
+
+
+@attrs.frozen(kw_only=True)
+class Timing:
+    """A stage of turn `turn` was reached `at_s` seconds after the call opened.
+
+    stage: one of "last_word", "transcript_final", "first_token", "first_clause", "first_audio", "first_sound".
+    """
+
+    turn: int
+    stage: str
+    at_s: float
+
+
+@attrs.frozen(kw_only=True)
+class Counted:
+    """Something that should be seen in the log and the metrics: `name` happened, `amount` of it."""
+
+    name: str
+    amount: float

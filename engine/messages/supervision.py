@@ -1,0 +1,21 @@
+"""What the shell tells a core, and nobody else does."""
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Tick:
+    """The core's deadline has come. The core that follows has a later one."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionInfo:
+    """A session that has just connected: what `started` is told.
+
+    incarnation: counts the sessions of this actor in this call, from 1.
+    aligned: it says which words its audio holds, and when (voices only).
+    """
+
+    vendor: str
+    incarnation: int
+    aligned: bool = False
