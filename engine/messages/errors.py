@@ -4,7 +4,7 @@ An error's text is lower case and has no full stop: what happened, with which va
 """
 
 
-class EngineBug(Exception):  # noqa: N818  (the family's name says who must act, better than a suffix)
+class EngineBug(Exception):
     """What only a mistake of ours can cause."""
 
 
@@ -16,15 +16,15 @@ class ProviderError(Exception):
     """A vendor failed us. Raised by a session, once, around whatever the vendor's client raised."""
 
 
-class ProviderDown(ProviderError):  # noqa: N818
+class ProviderDown(ProviderError):
     """The vendor cannot be reached, or broke off: the same again may work."""
 
 
-class ProviderSlow(ProviderError):  # noqa: N818
+class ProviderSlow(ProviderError):
     """The vendor gave no sign of life in the time that it declared."""
 
 
-class ProviderRefused(ProviderError):  # noqa: N818
+class ProviderRefused(ProviderError):
     """The vendor said no (a key, a quota, a request it will not take): the same again will not work."""
 
 
