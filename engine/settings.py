@@ -1,0 +1,616 @@
+"""Settings: what an operator may say in `config/`, and how it is refused.
+
+Theory of operation. Each TOML table is a frozen class; a field's type carries the check that its value must pass, and
+its default is the one that `config/engine.toml` ships and gives the reason for. A file is read whole, and every
+mistake in it is reported at once, a line each, by its path. Nothing is coerced: `"5"` is not 5, `true` is not 1; only a
+whole number may stand for seconds. No secret is ever here: a file names the environment variable that holds it.
+"""
+
+import datetime as dt
+import difflib
+import itertools
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
+
+import attrs
+from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
+from cattrs.errors import AttributeValidationNote, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from engine.messages.errors import ConfigError
+from engine.policy import Backoff, RestartPolicy
+
+KNOWN_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "stt": ("deepgram", "local"),
+    "llm": ("anthropic", "groq", "local", "openai"),
+    "tts": ("cartesia", "deepgram", "elevenlabs", "local"),
+}
+BUILT_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {"stt": ("local",), "llm": ("local",), "tts": ("local",)}
+
+# ── checks: what a single value must be ───────────────────────────────────────────────────────────────────────────────
+
+
+class _Unfit(ValueError):
+    """A value that its check refuses; the text is what follows the path."""
+
+
+@attrs.frozen
+class _Must:
+    """The check of a field, carried by its type: returns the value to keep or raises `_Unfit`."""
+
+    take: Callable[[object], object]
+
+
+def _shown(value: object) -> str:
+    """Write a value as its file does, shortened to what a line bears."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            text = json.dumps(value, ensure_ascii=False)
+            return text if len(text) <= 60 else f'{text[:56]}..."'  # noqa: PLR2004 - half of a terminal's line
+        case int() | float():
+            return str(value)
+        case Mapping():
+            return "a table"
+        case list():
+            return "a list"
+        case _:
+            return "a date or time"
+
+
+def _expected(noun: str, value: object) -> _Unfit:
+    return _Unfit(f"expected {noun}, got {_shown(value)}")
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _integer(least: int) -> _Must:
+    def take(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise _expected(f"an integer ≥ {least}", value)
+        return value
+
+    return _Must(take)
+
+
+def _number(noun: str, least: float, most: float) -> _Must:
+    def take(value: object) -> float:
+        # The comparison refuses NaN and both infinities too.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise _expected(f"{noun} from {least:g} to {most:g}", value)
+        return float(value)
+
+    return _Must(take)
+
+
+def _seconds(least: float, most: float) -> _Must:
+    return _number("a number of seconds", least, most)
+
+
+def _text(noun: str = "a text", pattern: str = r"(?s).*\S.*") -> _Must:
+    compiled = re.compile(pattern)
+
+    def take(value: object) -> str:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise _expected(noun, value)
+        return value
+
+    return _Must(take)
+
+
+def _unseen(noun: str, pattern: str) -> _Must:
+    """As `_text`, for what may be a secret in the wrong place, or hold one: the message does not repeat it."""
+    compiled = re.compile(pattern)
+
+    def take(value: object) -> str:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise _Unfit(f"expected {noun}; what stands there is not shown, it may be a secret")
+        return value
+
+    return _Must(take)
+
+
+def _address(*schemes: str) -> _Must:
+    noun = f"an address of {' or '.join(schemes)}, host and port only"
+
+    def take(value: object) -> str:
+        try:
+            parts = urlsplit(value if isinstance(value, str) else "")
+            fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:  # a port that is none, half an IPv6 address
+            raise _expected(noun, value) from error
+        if not fits or "@" in parts.netloc or parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise _expected(noun, value)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    return _Must(take)
+
+
+def _vendor(work: str) -> _Must:
+    def take(value: object) -> str:
+        known, built = KNOWN_VENDORS[work], BUILT_VENDORS[work]
+        if not isinstance(value, str):
+            raise _expected("the name of a provider", value)
+        if value not in known:
+            raise _Unfit(f"unknown provider {value!r} for {work}; known: {_names(known)}")
+        if value not in built:
+            raise _Unfit(f"provider '{value}' for {work} is not built yet; built: {_names(built)}")
+        return value
+
+    return _Must(take)
+
+
+def _opening(value: object) -> "Span":
+    noun = 'a stretch of a day such as "08:00-12:30"'
+    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value, re.ASCII) if isinstance(value, str) else None
+    if match is None:
+        raise _expected(noun, value)
+    try:
+        opens, closes = (dt.time.fromisoformat(part) for part in match.groups())
+    except ValueError as error:  # 25:00
+        raise _expected(noun, value) from error
+    if opens >= closes:
+        raise _Unfit(f"expected to open before it closes, got {_shown(value)}")
+    return opens, closes
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _expected("true or false", value)
+    return value
+
+
+def _one_of(choices: Sequence[str]) -> _Must:
+    def take(value: object) -> object:
+        if value not in choices:
+            raise _expected(f"one of {', '.join(map(_shown, choices))}", value)
+        return value
+
+    return _Must(take)
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _expected("a list", value)
+    return value
+
+
+def _free_table(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise _expected("a table", value)
+    return value
+
+
+Text: TypeAlias = Annotated[str, _text()]
+Flag: TypeAlias = Annotated[bool, _Must(_flag)]
+Table: TypeAlias = Annotated[Mapping[str, Any], _Must(_free_table)]
+EnvironmentName: TypeAlias = Annotated[
+    str, _unseen("the name of an environment variable, in capitals", r"[A-Z_][A-Z0-9_]*")
+]
+DatabaseAddress: TypeAlias = Annotated[
+    str, _unseen('a database address such as "sqlite:///var/calls.sqlite3"', r"[a-z0-9+_]+://.*")
+]
+HttpAddress: TypeAlias = Annotated[str, _address("http", "https")]
+VendorAddress: TypeAlias = Annotated[str, _address("http", "https", "ws", "wss")]
+E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
+Span: TypeAlias = tuple[dt.time, dt.time]
+
+# ── config/engine.toml ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class CallSettings:
+    """Who hears, thinks and speaks, in order of preference; and how long a call may be quiet or last."""
+
+    stt: tuple[Annotated[str, _vendor("stt")], ...] = ("local",)
+    llm: tuple[Annotated[str, _vendor("llm")], ...] = ("local",)
+    tts: tuple[Annotated[str, _vendor("tts")], ...] = ("local",)
+    idle_s: Annotated[float, _seconds(1, 600)] = 8.0
+    longest_call_s: Annotated[float, _seconds(10, 14400)] = 3600.0
+
+    def __attrs_post_init__(self) -> None:
+        for work in ("stt", "llm", "tts"):
+            vendors: tuple[str, ...] = getattr(self, work)
+            if not vendors or len(set(vendors)) < len(vendors):
+                text = f"{work} must name each of its providers once, and one at least, got [{', '.join(vendors)}]"
+                raise ValueError(text)
+
+
+@attrs.frozen(kw_only=True)
+class TwilioSettings:
+    """The account that the numbers belong to. Without its token a webhook's signature cannot be checked."""
+
+    account_sid_env: EnvironmentName = "TWILIO_ACCOUNT_SID"
+    auth_token_env: EnvironmentName = "TWILIO_AUTH_TOKEN"  # noqa: S105 - a name, not a token
+    base_url: VendorAddress = "https://api.twilio.com"
+
+
+@attrs.frozen(kw_only=True)
+class DeepgramSettings:
+    """Deepgram. In a `base_url` http and ws stand for each other, whichever is written; paths are the vendor's."""
+
+    base_url: VendorAddress = "wss://api.deepgram.com"
+    api_key_env: EnvironmentName = "DEEPGRAM_API_KEY"
+    model: Text = "nova-3"
+
+
+@attrs.frozen(kw_only=True)
+class AnthropicSettings:
+    """Anthropic."""
+
+    base_url: VendorAddress = "https://api.anthropic.com"
+    api_key_env: EnvironmentName = "ANTHROPIC_API_KEY"
+
+
+@attrs.frozen(kw_only=True)
+class ElevenLabsSettings:
+    """ElevenLabs."""
+
+    base_url: VendorAddress = "wss://api.elevenlabs.io"
+    api_key_env: EnvironmentName = "ELEVENLABS_API_KEY"
+
+
+@attrs.frozen(kw_only=True)
+class LocalSettings:
+    """The embedded default. `threads`: how many inferences run at once in a process."""
+
+    threads: Annotated[int, _integer(1)] = 2
+
+
+@attrs.frozen(kw_only=True)
+class VendorSettings:
+    """Where each vendor is and what it is called with."""
+
+    twilio: TwilioSettings = TwilioSettings()
+    deepgram: DeepgramSettings = DeepgramSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
+    elevenlabs: ElevenLabsSettings = ElevenLabsSettings()
+    local: LocalSettings = LocalSettings()
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorSettings:
+    """The supervisor of a call: what its actors' crashes may cost, and what comes when that is spent."""
+
+    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = "one_for_one"
+    intensity: Annotated[int, _integer(0)] = 8
+    period_s: Annotated[float, _seconds(0.1, 3600)] = 60.0
+    on_exhausted: tuple[Literal["transfer", "hangup"], ...] = ("transfer", "hangup")
+
+
+@attrs.frozen(kw_only=True)
+class ActorSettings:
+    """How one actor and its session are restarted. `shutdown_s`: what it may take to stop."""
+
+    restart: Literal["permanent", "transient", "temporary"] = "permanent"
+    intensity: Annotated[int, _integer(0)] = 5
+    period_s: Annotated[float, _seconds(0.1, 3600)] = 10.0
+    backoff: Backoff = Backoff()
+    shutdown_s: Annotated[float, _seconds(0, 60)] = 2.0
+
+    @property
+    def policy(self) -> RestartPolicy:
+        """The same, as the supervisor takes it."""
+        return RestartPolicy(intensity=self.intensity, period_s=self.period_s, backoff=self.backoff)
+
+
+@attrs.frozen(kw_only=True)
+class ActorsSettings:
+    """One table for each of the six."""
+
+    twilio_io: ActorSettings = ActorSettings()
+    stt: ActorSettings = ActorSettings()
+    turn_detector: ActorSettings = ActorSettings()
+    agent: ActorSettings = ActorSettings()
+    tts: ActorSettings = ActorSettings()
+    pacer: ActorSettings = ActorSettings()
+
+
+@attrs.frozen(kw_only=True)
+class StorageSettings:
+    """Where calls are written down, and where rendered clips are kept."""
+
+    url: DatabaseAddress = attrs.field(default="sqlite:///var/holdfast.sqlite3", repr=False)  # it may hold a password
+    clips: Text = "var/clips"
+
+
+@attrs.frozen(kw_only=True)
+class TurnSettings:
+    """When the caller has finished, and when the caller breaks in."""
+
+    complete_s: Annotated[float, _seconds(0, 10)] = 0.3
+    longest_s: Annotated[float, _seconds(0.1, 30)] = 3.0
+    barge_in_words: Annotated[int, _integer(1)] = 2
+    barge_in_s: Annotated[float, _seconds(0.1, 10)] = 0.6
+
+
+@attrs.frozen(kw_only=True)
+class PacingSettings:
+    """How far ahead of the ear audio is sent."""
+
+    lead_s: Annotated[float, _seconds(0.04, 5)] = 0.2
+
+
+@attrs.frozen(kw_only=True)
+class LogSettings:
+    """What is logged, and how it is written."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """`config/engine.toml`. Each default is the value that it ships."""
+
+    public_url: HttpAddress = "http://127.0.0.1:8080"
+    tenants: Text = "config/tenants"
+    call: CallSettings = CallSettings()
+    vendors: VendorSettings = VendorSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    actors: ActorsSettings = ActorsSettings()
+    turns: TurnSettings = TurnSettings()
+    pacing: PacingSettings = PacingSettings()
+    storage: StorageSettings = StorageSettings()
+    log: LogSettings = LogSettings()
+
+
+# ── config/tenants/*.toml ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class TextsSettings:
+    """What is said without a model: rendered before the first call, so that it needs no vendor."""
+
+    repeat_please: Text = "Sorry, could you say that again?"
+    still_there: Text = "Are you still there?"
+    goodbye: Text = "Thank you for calling. Goodbye."
+    one_moment: Text = "One moment, please."
+    apology: Text = "I'm sorry, we are having some trouble. Please call again in a few minutes."
+
+
+@attrs.frozen(kw_only=True)
+class LimitSettings:
+    """A tenant's own limits; what is absent is the engine's."""
+
+    idle_s: Annotated[float, _seconds(1, 600)] | None = None
+    longest_call_s: Annotated[float, _seconds(10, 14400)] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Hours:
+    """When a business is open, by weekday; a day without stretches is closed."""
+
+    monday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    tuesday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    wednesday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    thursday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    friday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    saturday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+    sunday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Hours):
+            for earlier, later in itertools.pairwise(getattr(self, field.name)):
+                if later[0] < earlier[1]:
+                    text = f"{field.name}: a stretch begins before the one in front of it ends"
+                    raise ValueError(text)
+
+    def on(self, day: dt.date) -> tuple[Span, ...]:
+        """Return the stretches of `day`, each as (opens, closes), in the order of the file."""
+        week = (self.monday, self.tuesday, self.wednesday, self.thursday, self.friday, self.saturday, self.sunday)
+        return week[day.weekday()]
+
+
+@attrs.frozen(kw_only=True)
+class ClinicSettings:
+    """The tools of a clinic. Times of day are local to it."""
+
+    database: DatabaseAddress = attrs.field(repr=False)
+    slot_minutes: Annotated[int, _integer(5)] = 30
+    hours: Hours
+
+
+@attrs.frozen(kw_only=True)
+class Tenant:
+    """A business that is called.
+
+    id: what records and logs call it; the name of its file, without `.toml`, unless the file says otherwise.
+    script: what the scripted agent answers by, as it stands in the file.
+    """
+
+    id: Text
+    name: Text
+    numbers: tuple[E164, ...] = ()
+    default: Flag = False
+    language: Annotated[str, _text('a language such as "en" or "en-US"', r"[a-z]{2,3}(-[A-Z]{2})?")] = "en"
+    voice: Text
+    greeting: Text
+    prompt: Text
+    texts: TextsSettings = TextsSettings()
+    human_number: E164 | None = None
+    limits: LimitSettings = LimitSettings()
+    tools: Literal["none", "clinic"] = "none"
+    clinic: ClinicSettings | None = None
+    script: Table = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.numbers and not self.default:
+            text = "nobody can reach it: give it numbers, or default = true"
+            raise ValueError(text)
+        if (self.tools == "clinic") != (self.clinic is not None):
+            text = 'tools = "clinic" and a [clinic] table go together'
+            raise ValueError(text)
+
+    @property
+    def clips(self) -> Mapping[str, str]:
+        """Every text that is rendered ahead of time, by the name of its clip; "greeting" among them."""
+        return {"greeting": self.greeting, **attrs.asdict(self.texts)}
+
+
+@attrs.frozen(kw_only=True)
+class Tenants:
+    """All businesses that this engine answers for."""
+
+    tenants: tuple[Tenant, ...]
+
+    def for_number(self, dialled: str) -> Tenant | None:
+        """Return whom `dialled` belongs to, else the default tenant, else None."""
+        owners = [tenant for tenant in self.tenants if dialled in tenant.numbers]
+        return next(iter(owners or [tenant for tenant in self.tenants if tenant.default]), None)
+
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_Shape = TypeVar("_Shape")
+_Hook: TypeAlias = Callable[[Any, Any], Any]  # what cattrs calls: value and type in, the value to keep out
+
+
+def load(path: Path) -> tuple[Settings, Tenants]:
+    """Read the engine's file and the tenants that it points to. Raises `ConfigError`."""
+    settings = load_settings(path)
+    return settings, load_tenants(Path(settings.tenants))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `config/engine.toml`, wherever it is. Raises `ConfigError` with every mistake."""
+    return _shaped(_table(path), Settings, path)
+
+
+def load_tenants(folder: Path) -> Tenants:
+    """Read every `*.toml` of `folder`, one tenant each. Raises `ConfigError` with every mistake of all of them."""
+    lines: list[str] = []
+    tenants: dict[Path, Tenant] = {}
+    paths = sorted(folder.glob("*.toml"))
+    for path in paths:
+        try:
+            tenants[path] = _shaped({"id": path.stem, **_table(path)}, Tenant, path)
+        except ConfigError as error:
+            lines.append(str(error))
+    lines += _shared(tenants)
+    if not paths:
+        lines.append(f"{folder}: holds no tenant; a tenant is a file such as {folder / 'dental.toml'}")
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return Tenants(tenants=tuple(tenants.values()))
+
+
+def _shared(tenants: Mapping[Path, Tenant]) -> Iterator[str]:
+    """What two tenants, or one twice, lay claim to: a line for each file after the first."""
+    owners: dict[str, Path] = {}
+    for path, tenant in tenants.items():
+        claims = Counter([f"id '{tenant.id}'", *(f"number {number}" for number in tenant.numbers)])
+        claims.update(["default = true"] if tenant.default else [])
+        for claim, times in claims.items():
+            if times > 1:
+                yield f"{path}: numbers: {claim} is there {times} times"
+            if claim in owners:
+                yield f"{path}: {claim} is also that of {owners[claim]}"
+            owners.setdefault(claim, path)
+
+
+def _table(path: Path) -> Mapping[str, object]:
+    """Return what the file at `path` holds."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except ValueError as error:  # TOMLDecodeError, and int()'s own for a number of thousands of digits
+        place = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
+        where, text = (f":{place[1]}:{place[2]}", str(error)[: place.start()]) if place else ("", str(error))
+        raise ConfigError(f"{path}{where}: not TOML: {text[:1].lower()}{text[1:]}") from error
+
+
+def _shaped(table: Mapping[str, object], shape: type[_Shape], path: Path) -> _Shape:
+    try:
+        return _READER.structure(table, shape)
+    except BaseValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in _mistakes(error, ""))) from error
+
+
+def _mistakes(error: Exception, at: str) -> Iterator[str]:
+    """Yield a line for each mistake below `at`, such as `actors.stt.backof: unknown key`."""
+    match error:
+        case ForbiddenExtraKeysError():
+            known = [field.name for field in attrs.fields(error.cl)]
+            for key in sorted(error.extra_fields):
+                meant = difflib.get_close_matches(key.lower(), known, n=1)
+                hint = f"did you mean '{meant[0]}'?" if meant else f"known: {_names(known)}"
+                yield f"{_joined(at, key)}: unknown key; {hint}"
+        case BaseValidationError():
+            for inner in error.exceptions:
+                yield from _mistakes(inner, _below(at, inner))
+        case KeyError():
+            yield f"{at}: missing"
+        case _:
+            yield f"{at}: {error}" if at else str(error)
+
+
+def _below(at: str, error: Exception) -> str:
+    """Return the path of the part of `at` that `error` is about, by the notes that cattrs leaves."""
+    for note in getattr(error, "__notes__", ()):
+        match note:
+            case AttributeValidationNote():
+                return _joined(at, note.name)
+            case IterableValidationNote():
+                return f"{at}[{note.index}]"
+            case _:
+                pass
+    return at
+
+
+def _joined(at: str, key: str) -> str:
+    written = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+    return f"{at}.{written}" if at else written
+
+
+def _reader() -> Converter:
+    """Return the converter that knows every table above, and coerces nothing."""
+    reader = Converter(forbid_extra_keys=True)
+    # Of the policy's own class, whose fields carry no check of ours.
+    wait, growth = _seconds(0, 60), _number("a number", 1, 100)
+    of_backoff = {"first_s": wait, "minimum_s": wait, "maximum_s": wait, "factor": growth}
+
+    def table(shape: type) -> _Hook:
+        checks = of_backoff if shape is Backoff else {}
+        overrides = {name: override(struct_hook=_hook(check)) for name, check in checks.items()}
+        read: _Hook = make_dict_structure_fn(shape, reader, **overrides)  # type: ignore[arg-type]
+        return lambda value, as_: read(_free_table(value), as_)
+
+    def many(shape: object) -> _Hook:
+        read = reader.get_structure_hook(list[get_args(shape)[0]])  # type: ignore[misc]
+        return lambda value, _: tuple(read(_list(value), list))
+
+    def choice(shape: object) -> _Hook:
+        return _hook(_one_of(get_args(shape)))
+
+    def checked(shape: object) -> _Hook:
+        return _hook(next(check for check in get_args(shape) if isinstance(check, _Must)))
+
+    reader.register_structure_hook_factory(attrs.has, table)
+    reader.register_structure_hook_factory(_made_by(tuple), many)
+    reader.register_structure_hook_factory(_made_by(Literal), choice)
+    reader.register_structure_hook_factory(_made_by(Annotated), checked)
+    return reader
+
+
+def _made_by(origin: object) -> Callable[[Any], bool]:
+    return lambda shape: get_origin(shape) is origin
+
+
+def _hook(check: _Must) -> _Hook:
+    return lambda value, _: check.take(value)
+
+
+_READER: Final = _reader()
