@@ -37,8 +37,7 @@ class Backoff:
     def __attrs_post_init__(self) -> None:
         for name in ("first_s", "minimum_s"):
             if getattr(self, name) > self.maximum_s:
-                msg = f"'{name}' must be <= 'maximum_s' ({self.maximum_s}): {getattr(self, name)}"
-                raise ValueError(msg)
+                raise ValueError(f"'{name}' must be <= 'maximum_s' ({self.maximum_s}): {getattr(self, name)}")
 
     def longest_s(self, streak: int) -> float:
         """Return the longest wait there can be after ``streak`` restarts in a row that were of no use."""
