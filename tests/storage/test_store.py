@@ -1,0 +1,190 @@
+"""The store: every write may be repeated, and a kill leaves a conversation up to the turn in progress."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
+from engine.messages.errors import ConfigError, EngineBug
+from engine.messages.records import Record, Timing
+from engine.storage.ledger import ToolStatus
+from engine.storage.store import Call, Store
+
+BEGAN = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+LATER = BEGAN + timedelta(minutes=3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: LATER) as store:
+        yield store
+
+
+def start(store: Store, call_sid: str = "CA1", at: datetime = BEGAN) -> None:
+    store.call_started(call_sid=call_sid, stream_sid="MZ1", tenant="clinic", caller="+1555", called="+1666", at=at)
+
+
+def open_call(call_sid: str = "CA1", started_at: datetime = BEGAN) -> Call:
+    return Call(
+        call_sid=call_sid,
+        stream_sid="MZ1",
+        tenant="clinic",
+        caller="+1555",
+        called="+1666",
+        started_at=started_at,
+        ended_at=None,
+        ended_reason=None,
+    )
+
+
+def test_a_call_is_open_until_it_ends(store: Store) -> None:
+    start(store, "CA2", BEGAN + timedelta(seconds=1))
+    start(store, "CA1", BEGAN)
+    assert store.open_calls() == (open_call("CA1"), open_call("CA2", BEGAN + timedelta(seconds=1)))
+    store.call_ended("CA1", "hang_up", LATER)
+    assert store.open_calls() == (open_call("CA2", BEGAN + timedelta(seconds=1)),)
+    assert (store.ended_reason("CA1"), store.ended_reason("CA2"), store.ended_reason("CA3")) == ("hang_up", None, None)
+
+
+def test_a_moment_comes_back_in_utc_whatever_zone_it_was_given_in(store: Store) -> None:
+    start(store, at=BEGAN.astimezone(timezone(timedelta(hours=5, minutes=30))))
+    (call,) = store.open_calls()
+    assert (call.started_at, call.started_at.tzinfo) == (BEGAN, UTC)
+
+
+def test_a_moment_without_a_zone_is_our_bug(store: Store) -> None:
+    with pytest.raises(EngineBug, match="has no time zone"):
+        start(store, at=BEGAN.replace(tzinfo=None))
+
+
+def test_a_call_that_never_started_cannot_end(store: Store) -> None:
+    with pytest.raises(EngineBug, match="'CA9' ended with 'stop' but never started"):
+        store.call_ended("CA9", "stop", LATER)
+
+
+def test_calls_that_a_kill_left_open_are_closed_at_the_next_start(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Store.open(url) as store:
+        start(store, "CA1")
+        start(store, "CA2")
+        start(store, "CA3")
+        store.call_ended("CA1", "hang_up", LATER)
+    with Store.open(url) as store:
+        assert store.close_open_calls("killed") == 2
+        assert store.close_open_calls("killed") == 0
+        assert [store.ended_reason(call) for call in ("CA1", "CA2", "CA3")] == ["hang_up", "killed", "killed"]
+
+
+ENTRIES: tuple[Entry, ...] = (
+    AgentSaid(turn=0, text="Hello."),
+    CallerSaid(turn=1, text="Is Tuesday free? Ça va, 日本"),
+    ToolCalled(turn=1, id="t1", name="find_free_slots", arguments={"day": "2026-11-24", "limit": 2}),
+    ToolAnswered(turn=1, id="t1", ok=True, value={"slots": [{"say": "Tuesday"}], "note": None}),
+    ToolAnswered(turn=1, id="t2", ok=False, value=None),
+    AgentSaid(turn=1, text="Tuesday at", interrupted=True),
+    Noted(turn=2, text="the caller was asked to repeat"),
+)
+
+
+def test_a_conversation_comes_back_as_it_was_said(store: Store) -> None:
+    start(store)
+    records = tuple(Record(position=n, entry=entry, at_s=n / 4) for n, entry in enumerate(ENTRIES))
+    for record in reversed(records):
+        store.put_entry("CA1", record)
+    assert store.conversation("CA1") == records
+    assert store.conversation("CA2") == ()
+
+
+def test_what_was_heard_takes_the_place_of_what_was_said(store: Store) -> None:
+    start(store)
+    heard = Record(position=3, entry=AgentSaid(turn=4, text="Your appointment is", interrupted=True), at_s=9.5)
+    store.put_entry("CA1", Record(position=3, entry=AgentSaid(turn=4, text="Your appointment is on Monday"), at_s=9.0))
+    store.put_entry("CA1", heard)
+    assert store.conversation("CA1") == (heard,)
+
+
+def test_text_that_no_database_keeps_is_mended(store: Store) -> None:
+    start(store)
+    store.put_entry("CA1", Record(position=0, entry=CallerSaid(turn=1, text="half \ud83d a\0b"), at_s=0.0))
+    assert store.conversation("CA1")[0].entry == CallerSaid(turn=1, text="half ? ab")
+
+
+def test_an_entry_of_a_call_that_never_started_is_our_bug(store: Store) -> None:
+    with pytest.raises(EngineBug, match="FOREIGN KEY"):
+        store.put_entry("CA9", Record(position=0, entry=Noted(turn=0, text="x"), at_s=0.0))
+
+
+def test_timings_come_back_by_turn_and_time(store: Store) -> None:
+    start(store)
+    for turn, stage, at_s in ((2, "first_token", 8.0), (1, "first_sound", 3.0), (1, "last_word", 2.0)):
+        store.put_timing("CA1", Timing(turn=turn, stage=stage, at_s=at_s))
+    store.put_timing("CA1", Timing(turn=1, stage="last_word", at_s=2.25))
+    assert store.timings("CA1") == (
+        Timing(turn=1, stage="last_word", at_s=2.25),
+        Timing(turn=1, stage="first_sound", at_s=3.0),
+        Timing(turn=2, stage="first_token", at_s=8.0),
+    )
+
+
+def record(store: Store, name: str = "book") -> tuple[ToolStatus, object, bool]:
+    run = store.record_tool("CA1/t1", call_sid="CA1", turn=2, name=name, arguments={"n": 1})
+    assert (run.id, run.call_sid, run.turn, run.name, run.arguments) == ("CA1/t1", "CA1", 2, "book", {"n": 1})
+    return run.status, run.result, run.is_new
+
+
+def test_a_tool_run_is_recorded_once_and_its_first_outcome_stands(store: Store) -> None:
+    assert record(store) == (ToolStatus.RECORDED, None, True)
+    assert record(store, name="another") == (ToolStatus.RECORDED, None, False)
+    store.finish_tool("CA1/t1", ToolStatus.DONE, {"say": "Tuesday"})
+    store.finish_tool("CA1/t1", ToolStatus.FAILED, {"error": "too late"})
+    assert record(store) == (ToolStatus.DONE, {"say": "Tuesday"}, False)
+
+
+def test_a_tool_run_that_was_never_recorded_cannot_finish(store: Store) -> None:
+    with pytest.raises(EngineBug, match="'CA1/t9' finished but was never recorded"):
+        store.finish_tool("CA1/t9", ToolStatus.DONE, None)
+
+
+def test_of_many_that_record_the_same_run_one_is_told_that_it_is_new(store: Store) -> None:
+    told: list[bool] = []
+    threads = [threading.Thread(target=lambda: told.append(record(store)[2])) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [False] * 11 + [True]
+
+
+WRITES: tuple[Callable[[Store], object], ...] = (
+    start,
+    lambda store: store.put_entry("CA1", Record(position=0, entry=CallerSaid(turn=1, text="hello"), at_s=1.0)),
+    lambda store: store.put_timing("CA1", Timing(turn=1, stage="last_word", at_s=1.0)),
+    lambda store: store.record_tool("CA1/t1", call_sid="CA1", turn=1, name="book", arguments={}),
+    lambda store: store.finish_tool("CA1/t1", ToolStatus.DONE, {"ok": 1}),
+    lambda store: store.call_ended("CA1", "stop", LATER),
+)
+
+
+@pytest.mark.parametrize("again_from", range(len(WRITES)))
+def test_writes_repeated_after_a_crash_change_nothing(tmp_path: Path, again_from: int) -> None:
+    def dump(store: Store) -> list[object]:
+        with store._database.reading() as connection:
+            tables = ("calls", "entries", "timings", "tool_runs")
+            return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables]  # noqa: S608 (four fixed names)
+
+    moments = iter(BEGAN + timedelta(seconds=n) for n in range(100))
+    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: next(moments)) as store:
+        for write in WRITES:
+            write(store)
+        once = dump(store)
+        for write in WRITES[again_from:]:
+            write(store)
+        assert dump(store) == once
+
+
+def test_a_store_that_is_gone_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"its folder must exist and be writable$"):
+        Store.open(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
