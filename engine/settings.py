@@ -521,15 +521,20 @@ def _shared(tenants: Mapping[Path, Tenant]) -> Iterator[str]:
 def _table(path: Path) -> Mapping[str, object]:
     """Return what the file at `path` holds."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except ValueError as error:  # TOMLDecodeError, and int()'s own for a number of thousands of digits
-        place = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
-        where, text = (f":{place[1]}:{place[2]}", str(error)[: place.start()]) if place else ("", str(error))
-        raise ConfigError(f"{path}{where}: not TOML: {text[:1].lower()}{text[1:]}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said, _, place = str(error).rpartition(" (at ")
+        line = re.match(r"line (\d+)", place)
+        number = line[1] if line else text.count("\n") + 1  # "end of document"
+        raise ConfigError(f"{path}:{number}: not TOML: {said[:1].lower()}{said[1:]}") from error
+    except ValueError as error:  # int's own, for thousands of digits
+        raise ConfigError(f"{path}: not TOML: {str(error).lower()}") from error
 
 
 def _shaped(table: Mapping[str, object], shape: type[_Shape], path: Path) -> _Shape:
