@@ -151,7 +151,7 @@ def _vendor(work: str) -> _Must:
 
 def _opening(value: object) -> "Span":
     noun = 'a stretch of a day such as "08:00-12:30"'
-    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value, re.ASCII) if isinstance(value, str) else None
+    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value) if isinstance(value, str) else None
     if match is None:
         raise _expected(noun, value)
     try:

@@ -23,7 +23,7 @@ BAD = [
     # keys
     ("[actors.stt]\nbackof = 1", "actors.stt.backof: unknown key; did you mean 'backoff'?"),
     ("[actors.sst]", "actors.sst: unknown key; did you mean 'stt'?"),
-    ("Log = {}", "Log: unknown key; did you mean 'log'?"),
+    ("[log]\nLEVEL = 1", "log.LEVEL: unknown key; did you mean 'level'?"),
     ("[log]\nqqq = 1", "log.qqq: unknown key; known: 'level', 'format'"),
     ('[log]\n"a b" = 1', "log.\"a b\": unknown key; known: 'level', 'format'"),
     # types, of which none is coerced
@@ -38,6 +38,10 @@ BAD = [
     ("public_url = 8080", "public_url: expected an address of http or https, host and port only, got 8080"),
     ("[log]\nlevel = 1", 'log.level: expected one of "debug", "info", "warning", "error", got 1'),
     ("[log]\nlevel = []", 'log.level: expected one of "debug", "info", "warning", "error", got a list'),
+    (
+        f'[log]\nformat = "{"x" * 99}"',
+        f'log.format: expected one of "console", "json", got "{"x" * 55}..."',
+    ),
     ("turns = 3", "turns: expected a table, got 3"),
     ("[call]\nstt = {}", "call.stt: expected a list, got a table"),
     ('[call]\nstt = "local"', 'call.stt: expected a list, got "local"'),
