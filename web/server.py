@@ -1,0 +1,327 @@
+"""The server: our own accept loop around Hypercorn's connection and lifespan, on loopback."""
+
+import errno
+import ipaddress
+import logging
+import re
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+import h11
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ASGIVersions,
+    ConnectionState,
+    LifespanState,
+)
+from hypercorn.utils import LifespanFailureError, parse_socket_addr, repr_socket_addr
+
+from engine.messages.errors import ConfigError
+from web.transport import WriteDeadlineStream
+
+# A media message is 400 bytes, the longest `start` with its parameters under 2 KiB.
+MESSAGE_MAX_BYTES = 64 * 1024
+
+# A lost packet is sent again after 0.2, 0.6, 1.4 and 3.0 s: a write that four losses in a row have held up still ends
+# well, and a caller has not heard anything for that long.
+WRITE_DEADLINE_S = 5.0
+
+# The app closes what it opened; a supervisor of processes kills after 10 s.
+SHUTDOWN_S = 5.0
+
+log = structlog.get_logger()
+
+
+# ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen
+class Bind:
+    """An address to listen on; written HOST:PORT, an IPv6 address in brackets.
+
+    port: 0 to 65535; 0 is any free one.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        return _is_address(self.host) and ipaddress.ip_address(self.host).is_loopback
+
+
+def parse_bind(text: str) -> Bind:
+    """Read HOST:PORT; raises ConfigError with what was wrong."""
+    found = re.fullmatch(r"(?:\[(?P<bracketed>[^][]*)]|(?P<plain>[^][:]*)):(?P<port>[^][:]*)", text)
+    if found is None:
+        if ":" in text and _is_address(text.strip("[]")):
+            raise ConfigError(f"bind {text!r}: an IPv6 address goes in brackets, and a port after it: '[::1]:8080'")
+        raise ConfigError(f"bind {text!r}: expected HOST:PORT, such as '127.0.0.1:8080' or '[::1]:8080'")
+    port, bracketed, plain = found["port"], found["bracketed"], found["plain"]
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:  # noqa: PLR2004 - the largest port there is
+        raise ConfigError(f"bind {text!r}: port {port!r} is not a number from 0 to 65535")
+    if bracketed is not None and not (_is_address(bracketed) and ":" in bracketed):
+        raise ConfigError(f"bind {text!r}: {bracketed!r} is not an IPv6 address")
+    host = bracketed if bracketed is not None else plain
+    if not host:
+        raise ConfigError(f"bind {text!r}: the host is missing, such as in '127.0.0.1:8080'")
+    return Bind(host, int(port))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def listen(bind: str) -> list[trio.SocketListener]:
+    """Open the listening sockets for HOST:PORT, loopback only; the caller closes them, or `serve_on` does.
+
+    Raises ConfigError when the address is malformed, not loopback, or cannot be had.
+    """
+    where = parse_bind(bind)
+    if not where.is_loopback:
+        raise ConfigError(
+            f"bind {bind!r}: not a loopback address; without an auth token to check Twilio's signatures with, "
+            "only loopback is served, such as '127.0.0.1:8080'"
+        )
+    try:
+        return await trio.open_tcp_listeners(where.port, host=where.host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"bind {bind!r}: the port is in use; stop what listens there, or take another") from error
+        raise ConfigError(f"bind {bind!r}: cannot listen there: {error.strerror or error}") from error
+
+
+# ── serving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def serve(
+    app: ASGIFramework,
+    *,
+    bind: str,
+    write_deadline_s: float = WRITE_DEADLINE_S,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` at HOST:PORT until cancelled; see `listen` and `serve_on`."""
+    await serve_on(app, await listen(bind), write_deadline_s=write_deadline_s, task_status=task_status)
+
+
+async def serve_on(
+    app: ASGIFramework,
+    listeners: Sequence[trio.SocketListener],
+    *,
+    write_deadline_s: float = WRITE_DEADLINE_S,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` on open listeners until cancelled, and close them.
+
+    `task_status` is told the bound addresses, each as HOST:PORT, once the app's start-up has ended well. Cancelled:
+    sockets are closed first, then the app's shutdown runs, for SHUTDOWN_S at most. A connection that fails is logged,
+    and costs nobody else anything.
+
+    Raises what the app's start-up or shutdown raised (Hypercorn's LifespanFailureError, in an exception group).
+    """
+    config = _hypercorn_config()
+    wrapped = ASGIWrapper(app)
+    context = WorkerContext(None)
+    lifespan = _Lifespan(app)
+
+    async def connection(raw: trio.SocketStream) -> None:
+        stream = WriteDeadlineStream(raw, deadline_s=write_deadline_s)
+        # By this key the media door finds what an ASGI app is otherwise never given: its own connection.
+        state = ConnectionState({**lifespan.state, "transport": stream})
+        try:
+            await _Connection(wrapped, config, context, state, stream).run()
+        except* Exception:  # a connection's death is judged here: one must not be everybody's
+            log.exception("connection_failed")
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.live)
+            try:
+                async with trio.open_nursery() as connections:
+                    connections.start_soon(
+                        partial(trio.serve_listeners, connection, list(listeners), handler_nursery=connections)
+                    )
+                    task_status.started([_address(listener) for listener in listeners])
+            finally:
+                lifespan.end(within_s=SHUTDOWN_S)
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+
+
+class _Lifespan:
+    """The app's start-up and shutdown: a task of the app's own that lives as long as the server, and a little longer.
+
+    Hypercorn's own goes on serving when that task has died, and calls a failed start-up started.
+    """
+
+    def __init__(self, app: ASGIFramework) -> None:
+        self.state = LifespanState()
+        self._app = app
+        self._scope = trio.CancelScope()
+        self._asked_to_start = False
+        self._ending = trio.Event()
+
+    async def live(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the app's lifespan; started when its start-up has ended well. Raises what either end raised."""
+
+        async def receive() -> ASGIReceiveEvent:
+            if not self._asked_to_start:
+                self._asked_to_start = True
+                return {"type": "lifespan.startup"}
+            await self._ending.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(event: ASGISendEvent) -> None:
+            if event["type"] == "lifespan.startup.failed":
+                raise LifespanFailureError("startup", event["message"])
+            if event["type"] == "lifespan.shutdown.failed":
+                raise LifespanFailureError("shutdown", event["message"])
+            if event["type"] == "lifespan.startup.complete":
+                self._scope.shield = True  # from here on there is a shutdown to go through, cancelled or not
+                task_status.started()
+            await trio.lowlevel.checkpoint()
+
+        with self._scope:
+            version: ASGIVersions = {"spec_version": "2.0", "version": "3.0"}
+            await self._app({"type": "lifespan", "asgi": version, "state": self.state}, receive, send)
+        if self._scope.cancelled_caught and self._ending.is_set():
+            log.warning("shutdown_cut_short")
+
+    def end(self, *, within_s: float) -> None:
+        """Ask the app to shut down; what it has not done after `within_s` is cancelled."""
+        self._ending.set()
+        self._scope.deadline = trio.current_time() + within_s
+
+
+def _address(listener: trio.SocketListener) -> str:
+    return repr_socket_addr(listener.socket.family, listener.socket.getsockname())
+
+
+def _hypercorn_config() -> Config:
+    config = Config()
+    config.websocket_max_message_size = MESSAGE_MAX_BYTES
+    config.include_server_header = False
+    # A logger of ours: by itself Hypercorn hangs a stderr handler with a format of its own on the global one.
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+class _Connection(TCPServer):
+    """One accepted connection: Hypercorn's, speaking HTTP/1.1 alone, and telling of a failed write by one way only."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        state: ConnectionState,
+        stream: WriteDeadlineStream,
+    ) -> None:
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # it takes any stream with a socket
+        self._transport = stream
+
+    async def run(self) -> None:
+        socket = self._transport.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as self._task_group:
+                self.protocol = _Http1(  # type: ignore[assignment]  # what switches to HTTP/2 is left out
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._task_group,
+                    ConnectionState(self.state),
+                    False,  # noqa: FBT003 - `ssl`: TLS ends at the proxy in front
+                    client,
+                    server,
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # the peer was gone before we asked for its address
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        match event:
+            case RawData(data=data):
+                async with self.send_lock:
+                    with trio.CancelScope(shield=True):  # half a frame would spoil all that follow
+                        await self._write(data)
+            case Closed():
+                # Quart's request is often cancelled by now: it takes the end of its own answer for a disconnect.
+                # Without the shields here the connection would stay open for ever.
+                with trio.CancelScope(shield=True):
+                    await self._close()
+                await self.protocol.handle(Closed())
+            case Updated():
+                with trio.CancelScope(shield=True):
+                    await super().protocol_send(event)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            await self._transport.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # Hypercorn would tell the app from here, in the task that sends: waiting for ever when the app's queue is
+            # full, losing the news when that task is cancelled. The reader will tell it: its socket is closed.
+            self._transport.abort()
+
+
+class _Http1(H11Protocol):
+    """HTTP/1.1 and WebSockets, without HTTP/2, without compression, and with an end to what it has refused."""
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(self.stream, WSStream) and _is_over(self.stream):
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Never leave HTTP/1.1, whatever the peer asks for."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # Twilio's sockets and deflate do not go together, and Hypercorn takes it whenever it is offered.
+        offered = b"sec-websocket-extensions"
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=[(name, value) for name, value in request.headers if name != offered],
+                http_version=request.http_version,
+            )
+        )
+
+
+def _is_over(stream: WSStream) -> bool:
+    """Whether Hypercorn has refused the handshake, or sent 1009 for a message too long.
+
+    By itself it would keep the refused connection open, and go on to collect the message, telling nobody.
+    """
+    return stream.closed or stream.buffer.length > stream.buffer.max_length
