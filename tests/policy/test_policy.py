@@ -1,0 +1,243 @@
+"""What the restart policy decides, by tables and by properties. No clock: time is a number."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.policy import Backoff, Decision, Failure, GiveUp, Restart, RestartPolicy, RestartState, splitmix64
+
+STEADY = Backoff(first_s=0.25, minimum_s=1.0, maximum_s=1.0)  # no jitter: what is left is the rule
+
+
+def decisions(state: RestartState, *moments: float) -> list[Decision]:
+    made = []
+    for now in moments:
+        state, decision = state.failed("crash", now)
+        made.append(decision)
+    return made
+
+
+def kinds(state: RestartState, *moments: float) -> str:
+    return "".join("R" if isinstance(decision, Restart) else "G" for decision in decisions(state, *moments))
+
+
+@pytest.mark.parametrize(
+    ("intensity", "period_s", "moments", "expected"),
+    [
+        (2, 10.0, (0, 1, 2), "RRG"),  # as many restarts as the intensity, and not one more
+        (3, 10.0, (0, 1, 2), "RRR"),
+        (0, 10.0, (0,), "G"),
+        (1, 10.0, (0, 9.75), "RG"),
+        (1, 10.0, (0, 10.0), "RG"),  # exactly as old as the window: still in it
+        (1, 10.0, (0, 10.25), "RR"),
+        (2, 10.0, (0, 6, 11, 12), "RRRG"),  # the window slides
+        (1, 0.5, (0, 1, 2, 3), "RRRR"),
+        (1, 10.0, (0, 1, 2), "RGG"),  # having given up does not clear the window
+    ],
+)
+def test_more_failures_than_the_intensity_within_the_period_give_up(
+    intensity: int, period_s: float, moments: tuple[float, ...], expected: str
+) -> None:
+    state = RestartState(policy=RestartPolicy(intensity=intensity, period_s=period_s))
+    assert kinds(state, *moments) == expected
+
+
+def test_giving_up_tells_every_failure_of_the_window_and_no_older_one() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=1, period_s=5.0))
+    state, _ = state.failed("old", 0.0, child="a")
+    state, _ = state.failed("closed", 7.0, child="a")
+    _, decision = state.failed("stalled", 9.0, child="b")
+    closed = Failure(failed_at=7.0, child="a", reason="closed")
+    stalled = Failure(failed_at=9.0, child="b", reason="stalled")
+    assert decision == GiveUp(reason="stalled", history=(closed, stalled))
+
+
+def test_the_first_restart_waits_the_first_wait_and_the_next_ones_the_backoff() -> None:
+    state = RestartState(policy=RestartPolicy(backoff=STEADY))
+    assert decisions(state, 0, 1, 2) == [Restart(after_s=0.25), Restart(after_s=1.0), Restart(after_s=1.0)]
+
+
+def test_useful_output_makes_the_next_restart_a_first_one_but_leaves_the_window_alone() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=3, backoff=STEADY))
+    state, _ = state.failed("crash", 0)
+    state, second = state.failed("crash", 1)
+    state, after_useful = state.useful(1.5).failed("crash", 2)
+    assert (second, after_useful) == (Restart(after_s=1.0), Restart(after_s=0.25))
+    _, decision = state.useful(2.5).failed("crash", 3)
+    assert isinstance(decision, GiveUp)
+
+
+def test_useful_output_lets_go_of_failures_that_have_left_the_window() -> None:
+    state, _ = RestartState(policy=RestartPolicy(period_s=10.0)).failed("crash", 0)
+    assert state.useful(10.0).failures == state.failures
+    assert state.useful(10.5).failures == ()
+
+
+def test_useful_output_of_a_child_without_failures_changes_nothing() -> None:
+    state, _ = RestartState().failed("crash", 0, child="a")
+    assert state.useful(99, child="b") is state
+
+
+def test_children_share_the_window_but_not_the_backoff() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=3, backoff=STEADY))
+    made = []
+    for child in ("a", "b", "a"):
+        state, decision = state.failed("crash", 0, child=child)
+        made.append(decision)
+    assert made == [Restart(after_s=0.25), Restart(after_s=0.25), Restart(after_s=1.0)]
+    _, restart = state.useful(0, child="b").failed("crash", 11, child="a")
+    assert restart == Restart(after_s=1.0)  # b's output says nothing of a
+    _, given_up = state.failed("crash", 0, child="c")
+    assert isinstance(given_up, GiveUp)
+
+
+def test_a_child_with_a_backoff_of_its_own_waits_that_long() -> None:
+    _, decision = RestartState().failed("crash", 0, backoff=Backoff(first_s=0.5))
+    assert decision == Restart(after_s=0.5)
+
+
+def test_another_policy_is_obeyed_by_the_next_decision_with_the_failures_kept() -> None:
+    state, _ = RestartState(policy=RestartPolicy(intensity=5)).failed("crash", 0)
+    strict = state.with_policy(RestartPolicy(intensity=1))
+    assert (kinds(state, 1), kinds(strict, 1)) == ("R", "G")
+
+
+@pytest.mark.parametrize(
+    ("streak", "longest_s"),
+    [(0, 0.0), (1, 0.2), (2, 0.4), (3, 0.8), (4, 1.0), (5, 1.0), (1023, 1.0), (1024, 1.0), (10**9, 1.0)],
+)
+def test_the_longest_wait_doubles_up_to_the_maximum(streak: int, longest_s: float) -> None:
+    assert Backoff().longest_s(streak) == pytest.approx(longest_s)
+
+
+def test_nothing_ever_waits_with_a_minimum_of_zero() -> None:
+    backoff = Backoff(minimum_s=0.0)
+    assert [backoff.longest_s(streak) for streak in (0, 1, 50, 5000)] == [0.0] * 4
+
+
+def test_a_wait_lies_between_the_minimum_and_the_longest() -> None:
+    assert Backoff().wait_s(2, 0.0) == pytest.approx(0.1)
+    assert Backoff().wait_s(2, 0.5) == pytest.approx(0.25)
+    assert Backoff().wait_s(0, 0.999) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Backoff(first_s=-0.001), "first_s.*-0.001"),
+        (lambda: Backoff(minimum_s=-1), "minimum_s.*-1"),
+        (lambda: Backoff(maximum_s=-1), "maximum_s.*-1"),
+        (lambda: Backoff(maximum_s=math.inf), "maximum_s.*inf"),
+        (lambda: Backoff(minimum_s=math.nan), "minimum_s.*nan"),
+        (lambda: Backoff(factor=0.999), "factor.*0.999"),
+        (lambda: Backoff(factor=math.nan), "factor.*nan"),
+        (lambda: Backoff(minimum_s=1.001, maximum_s=1.0), r"minimum_s.*maximum_s.*\(1.0\).*1.001"),
+        (lambda: Backoff(first_s=1.001, maximum_s=1.0), r"first_s.*maximum_s.*\(1.0\).*1.001"),
+        (lambda: RestartPolicy(intensity=-1), "intensity.*-1"),
+        (lambda: RestartPolicy(period_s=0.0), "period_s.*0"),
+        (lambda: RestartPolicy(period_s=math.inf), "period_s.*inf"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_with_the_name_and_the_value(make: type, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        make()
+
+
+def test_the_least_and_the_most_that_makes_sense_is_accepted() -> None:
+    Backoff(first_s=0.0, minimum_s=0.0, maximum_s=0.0, factor=1.0)
+    Backoff(first_s=1.0, minimum_s=1.0, maximum_s=1.0)
+    RestartPolicy(intensity=0, period_s=0.001)
+
+
+def test_the_jitter_is_splitmix64() -> None:
+    # The first outputs for seed 0 are widely published: E220A8397B1DCDAF, 6E789E6AA1B965F4, 06C45D188009454F.
+    seed, chances = 0, []
+    for _ in range(3):
+        seed, chance = splitmix64(seed)
+        chances.append(chance)
+    words = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)
+    assert chances == [(word >> 11) / 2**53 for word in words]
+
+
+def test_the_jitter_is_even() -> None:
+    seed, sums, thirds = 1, 0.0, [0, 0, 0]
+    for _ in range(3000):
+        seed, chance = splitmix64(seed)
+        sums += chance
+        thirds[int(chance * 3)] += 1
+    assert sums / 3000 == pytest.approx(0.5, abs=0.02)
+    assert min(thirds) > 900
+
+
+quarters = st.integers(0, 40).map(lambda n: n / 4)  # exact in binary, so that the edge of the window is exact too
+backoffs = st.builds(
+    lambda low, more, first, factor: Backoff(
+        first_s=first * (low + more), minimum_s=low, maximum_s=low + more, factor=factor
+    ),
+    st.floats(0, 5),
+    st.floats(0, 5),
+    st.floats(0, 1),
+    st.floats(1, 100),
+)
+policies = st.builds(
+    RestartPolicy, intensity=st.integers(0, 4), period_s=quarters.map(lambda s: s + 0.25), backoff=backoffs
+)
+steps = st.lists(
+    st.tuples(st.sampled_from(("failed", "failed", "useful")), st.sampled_from("ab"), quarters), max_size=25
+)
+
+
+@given(policies, st.integers(), steps)
+def test_in_no_window_are_there_more_restarts_than_the_intensity(
+    policy: RestartPolicy, seed: int, script: list[tuple[str, str, float]]
+) -> None:
+    state, now, failed_at = RestartState(policy=policy, seed=seed), 0.0, list[float]()
+    streaks = {"a": 0, "b": 0}
+    for what, child, pause_s in script:
+        now += pause_s
+        if what == "useful":
+            state, streaks[child] = state.useful(now, child=child), 0
+            continue
+        failed_at.append(now)
+        state, decision = state.failed("crash", now, child=child)
+        in_window = sum(now - each <= policy.period_s for each in failed_at)
+        assert isinstance(decision, GiveUp) == (in_window > policy.intensity)
+        if isinstance(decision, Restart):
+            if streaks[child] == 0:
+                assert decision.after_s == policy.backoff.first_s
+            else:
+                assert policy.backoff.minimum_s <= decision.after_s <= policy.backoff.maximum_s
+                assert decision.after_s <= policy.backoff.longest_s(streaks[child])
+            streaks[child] += 1
+
+
+@given(policies, st.integers(), steps)
+def test_the_same_history_always_leads_to_the_same_state_and_decisions(
+    policy: RestartPolicy, seed: int, script: list[tuple[str, str, float]]
+) -> None:
+    def replay() -> tuple[RestartState, list[Decision]]:
+        state, now, made = RestartState(policy=policy, seed=seed), 0.0, []
+        for what, child, pause_s in script:
+            now += pause_s
+            if what == "useful":
+                state = state.useful(now, child=child)
+            else:
+                state, decision = state.failed("crash", now, child=child)
+                made.append(decision)
+        return state, made
+
+    assert replay() == replay()
+
+
+def test_states_with_different_seeds_do_not_wait_in_step() -> None:
+    waits = {decisions(RestartState(seed=seed), 0, 1)[1] for seed in range(100)}
+    assert len(waits) == 100
+
+
+def test_two_waits_after_one_another_are_drawn_anew() -> None:
+    state = RestartState(policy=RestartPolicy(backoff=Backoff(factor=100)))
+    first, *waits = decisions(state, 0, 1, 2, 3)
+    assert len(set(waits)) == 3
+    assert first == Restart(after_s=0.0)
