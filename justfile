@@ -1,6 +1,9 @@
 # Holdfast's verbs. Each finds its tools in .venv by path: nothing needs to be activated.
 
-bin := justfile_directory() / ".venv/bin"
+# a word in quotes stays one word: just call --say "on Friday, please"
+set positional-arguments
+
+bin := quote(justfile_directory() / ".venv/bin")
 stamp := sha256_file("pyproject.toml") + "-" + sha256_file("requirements.lock")
 
 # show the verbs
@@ -31,19 +34,19 @@ setup:
 
 # serve, call it once, book an appointment, show it
 demo *args: setup
-    @{{ bin }}/holdfast demo {{ args }}
+    @{{ bin }}/holdfast demo "$@"
 
 # answer calls
 serve *args: setup
-    @{{ bin }}/holdfast serve {{ args }}
+    @{{ bin }}/holdfast serve "$@"
 
 # make a simulated call to a running server
 call *args: setup
-    @{{ bin }}/holdfast call {{ args }}
+    @{{ bin }}/holdfast call "$@"
 
 # the tests
 test *args: setup
-    @{{ bin }}/python -m pytest -n 2 {{ args }}
+    @{{ bin }}/python -m pytest -n 2 "$@"
 
 # what must be clean before a commit: lint, format, types, import contracts
 check: setup
