@@ -6,9 +6,7 @@ mistake in it is reported at once, a line each, by its path. Nothing is coerced:
 whole number may stand for seconds. No secret is ever here: a file names the environment variable that holds it.
 """
 
-import datetime as dt
 import difflib
-import itertools
 import json
 import re
 import tomllib
@@ -25,6 +23,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from engine.messages.errors import ConfigError
 from engine.policy import Backoff, RestartPolicy
+from engine.tools.hours import ClinicHours
 
 KNOWN_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
     "stt": ("deepgram", "local"),
@@ -149,20 +148,6 @@ def _vendor(work: str) -> _Must:
     return _Must(take)
 
 
-def _opening(value: object) -> "Span":
-    noun = 'a stretch of a day such as "08:00-12:30"'
-    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value) if isinstance(value, str) else None
-    if match is None:
-        raise _expected(noun, value)
-    try:
-        opens, closes = (dt.time.fromisoformat(part) for part in match.groups())
-    except ValueError as error:  # 25:00
-        raise _expected(noun, value) from error
-    if opens >= closes:
-        raise _Unfit(f"expected to open before it closes, got {_shown(value)}")
-    return opens, closes
-
-
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise _expected("true or false", value)
@@ -190,19 +175,29 @@ def _free_table(value: object) -> Mapping[str, object]:
     return value
 
 
+def _clinic(value: object) -> Mapping[str, object]:
+    """Return the table as it stands, once the tools could read it. What they raise begins with the key."""
+    table = _free_table(value)
+    try:
+        _DATABASE.take(table.get("database"))
+    except _Unfit as error:
+        raise ConfigError(f"database: {error}") from error
+    ClinicHours.from_options({key: option for key, option in table.items() if key != "database"})
+    return table
+
+
+_DATABASE = _unseen('a database address such as "sqlite:///var/calls.sqlite3"', r"[a-z0-9+_]+://.*")
+
 Text: TypeAlias = Annotated[str, _text()]
 Flag: TypeAlias = Annotated[bool, _Must(_flag)]
 Table: TypeAlias = Annotated[Mapping[str, Any], _Must(_free_table)]
 EnvironmentName: TypeAlias = Annotated[
     str, _unseen("the name of an environment variable, in capitals", r"[A-Z_][A-Z0-9_]*")
 ]
-DatabaseAddress: TypeAlias = Annotated[
-    str, _unseen('a database address such as "sqlite:///var/calls.sqlite3"', r"[a-z0-9+_]+://.*")
-]
+DatabaseAddress: TypeAlias = Annotated[str, _DATABASE]
 HttpAddress: TypeAlias = Annotated[str, _address("http", "https")]
 VendorAddress: TypeAlias = Annotated[str, _address("http", "https", "ws", "wss")]
 E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
-Span: TypeAlias = tuple[dt.time, dt.time]
 
 # ── config/engine.toml ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -387,45 +382,11 @@ class LimitSettings:
 
 
 @attrs.frozen(kw_only=True)
-class Hours:
-    """When a business is open, by weekday; a day without stretches is closed."""
-
-    monday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    tuesday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    wednesday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    thursday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    friday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    saturday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-    sunday: tuple[Annotated[Span, _Must(_opening)], ...] = ()
-
-    def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(Hours):
-            for earlier, later in itertools.pairwise(getattr(self, field.name)):
-                if later[0] < earlier[1]:
-                    text = f"{field.name}: a stretch begins before the one in front of it ends"
-                    raise ValueError(text)
-
-    def on(self, day: dt.date) -> tuple[Span, ...]:
-        """Return the stretches of `day`, each as (opens, closes), in the order of the file."""
-        week = (self.monday, self.tuesday, self.wednesday, self.thursday, self.friday, self.saturday, self.sunday)
-        return week[day.weekday()]
-
-
-@attrs.frozen(kw_only=True)
-class ClinicSettings:
-    """The tools of a clinic. Times of day are local to it."""
-
-    database: DatabaseAddress = attrs.field(repr=False)
-    slot_minutes: Annotated[int, _integer(5)] = 30
-    hours: Hours
-
-
-@attrs.frozen(kw_only=True)
 class Tenant:
     """A business that is called.
 
     id: what records and logs call it; the name of its file, without `.toml`, unless the file says otherwise.
-    script: what the scripted agent answers by, as it stands in the file.
+    clinic, script: as they stand in the file; what the tools `clinic` are opened with, and the scripted agent.
     """
 
     id: Text
@@ -440,7 +401,7 @@ class Tenant:
     human_number: E164 | None = None
     limits: LimitSettings = LimitSettings()
     tools: Literal["none", "clinic"] = "none"
-    clinic: ClinicSettings | None = None
+    clinic: Annotated[Mapping[str, Any], _Must(_clinic)] | None = None
     script: Table = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -558,6 +519,8 @@ def _mistakes(error: Exception, at: str) -> Iterator[str]:
                 yield from _mistakes(inner, _below(at, inner))
         case KeyError():
             yield f"{at}: missing"
+        case ConfigError():  # of a layer below, which begins with its own key
+            yield f"{at}.{error}"
         case _:
             yield f"{at}: {error}" if at else str(error)
 
