@@ -20,10 +20,11 @@ import enum
 import logging
 import math
 import secrets
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Container, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Protocol, TypedDict, assert_never
+from weakref import WeakSet
 
 import attrs
 import trio
@@ -84,7 +85,7 @@ class Incarnation:
     _on_started: Callable[[], None] = lambda: None
     has_started: bool = attrs.field(default=False, init=False)
     stop_requested: bool = attrs.field(default=False, init=False)
-    _until_stop: set[trio.CancelScope] = attrs.field(factory=set, init=False)
+    _until_stop: WeakSet[trio.CancelScope] = attrs.field(factory=WeakSet, init=False)
 
     def started(self, value: object = None) -> None:  # noqa: ARG002  a TaskStatus takes one
         """Say that the child is up; those after it may start. Raises RuntimeError the second time."""
@@ -93,17 +94,13 @@ class Incarnation:
         self.has_started = True
         self._on_started()
 
-    @contextmanager
-    def until_stop(self) -> Iterator[None]:
-        """Run the block until a stop is requested, then cancel it; what follows has ``shutdown_s`` to clean up."""
-        with trio.CancelScope() as scope:
-            self._until_stop.add(scope)
-            if self.stop_requested:
-                scope.cancel()
-            try:
-                yield
-            finally:
-                self._until_stop.discard(scope)
+    def until_stop(self) -> trio.CancelScope:
+        """Return a scope that is cancelled when a stop is requested; after it there is ``shutdown_s`` to clean up."""
+        scope = trio.CancelScope()
+        self._until_stop.add(scope)
+        if self.stop_requested:
+            scope.cancel()
+        return scope
 
     def request_stop(self) -> None:
         """Ask the child to end. The supervisor calls this, or a test in its place."""
@@ -331,6 +328,7 @@ class Supervisor:
     def stop(self) -> None:
         """Stop all children in reverse order, then ``run`` returns. Returns at once; nothing happens if not running."""
         self._stopping = True
+        self._changed.set()
         for child in tuple(self._children.values()):
             self._retire(child)
 
