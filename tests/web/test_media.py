@@ -8,10 +8,12 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent
 from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from web.media import Line
 from web.server import MESSAGE_MAX_BYTES
+from web.transport import WriteDeadlineStream
 
 OpenFront = Callable[..., Awaitable[str]]
 
@@ -359,6 +361,22 @@ async def test_sending_to_a_peer_that_has_gone_lets_others_run(open_front: OpenF
     async with dial(await open_front(answer)) as client:
         await client.get_message()
     await until(lambda: refused == 100)
+
+
+async def test_a_message_that_failed_while_another_went_out_is_not_taken_for_sent() -> None:
+    left, right = socket.socketpair()
+    with right:
+        transport = WriteDeadlineStream(trio.SocketStream(trio.socket.from_stdlib_socket(left)), deadline_s=1.0)
+
+        async def receive() -> ASGIReceiveEvent:
+            raise AssertionError("nobody receives here")
+
+        async def send(_event: ASGISendEvent) -> None:
+            await transport.send_all(b"another's")
+            transport.abort()
+
+        with pytest.raises(trio.BrokenResourceError):
+            await Line(receive, send, transport).send("mine")
 
 
 async def test_sending_is_a_checkpoint_whatever_the_line(open_front: OpenFront) -> None:

@@ -1,3 +1,4 @@
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -87,10 +88,13 @@ async def test_a_port_in_use_is_one_clear_sentence(plain_app: ASGIFramework) -> 
             await serve(plain_app, bind=bind)
 
 
-async def test_an_address_that_cannot_be_had_is_one_clear_sentence(plain_app: ASGIFramework) -> None:
-    # In the loopback network of IPv6 there is one address.
-    with pytest.raises(ConfigError, match="not a loopback address"):
-        await serve(plain_app, bind="[fe80::1]:0")
+async def test_an_address_that_cannot_be_had_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_port: int, *, host: str) -> list[trio.SocketListener]:
+        raise PermissionError(errno.EACCES, "Permission denied", host)
+
+    monkeypatch.setattr(trio, "open_tcp_listeners", refuse)
+    with pytest.raises(ConfigError, match=r"^bind '127\.0\.0\.1:80': cannot listen there: Permission denied$"):
+        await listen("127.0.0.1:80")
 
 
 # ── serving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,6 +268,15 @@ async def test_garbage_on_a_line_costs_that_line_alone(
     with trio.fail_after(5):
         await ended.wait()
     assert b'"status":"ok"' in await ask(address)
+
+
+async def test_a_form_that_never_ends_is_not_waited_for(
+    open_front: Callable[..., Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.app.FORM_MAX_S", 0.05)
+    head = b"POST /voice/incoming HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    answer = await ask(await open_front(trio.sleep_forever), head + b"Content-Length: 100\r\n\r\nCallSid=")
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_connection_that_has_been_answered_is_closed_after_a_while(
