@@ -7,6 +7,7 @@ whole number may stand for seconds. No secret is ever here: a file names the env
 """
 
 import difflib
+import enum
 import json
 import re
 import tomllib
@@ -23,6 +24,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from engine.messages.errors import ConfigError
 from engine.policy import Backoff, RestartPolicy
+from engine.supervisor import RestartType, Strategy
 from engine.tools.hours import ClinicHours
 
 KNOWN_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -276,17 +278,22 @@ class VendorSettings:
 class SupervisorSettings:
     """The supervisor of a call: what its actors' crashes may cost, and what comes when that is spent."""
 
-    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = "one_for_one"
+    strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Annotated[int, _integer(0)] = 8
     period_s: Annotated[float, _seconds(0.1, 3600)] = 60.0
     on_exhausted: tuple[Literal["transfer", "hangup"], ...] = ("transfer", "hangup")
+
+    @property
+    def policy(self) -> RestartPolicy:
+        """Its window, as the supervisor takes it; each actor has a backoff of its own."""
+        return RestartPolicy(intensity=self.intensity, period_s=self.period_s)
 
 
 @attrs.frozen(kw_only=True)
 class ActorSettings:
     """How one actor and its session are restarted. `shutdown_s`: what it may take to stop."""
 
-    restart: Literal["permanent", "transient", "temporary"] = "permanent"
+    restart: RestartType = RestartType.PERMANENT
     intensity: Annotated[int, _integer(0)] = 5
     period_s: Annotated[float, _seconds(0.1, 3600)] = 10.0
     backoff: Backoff = Backoff()
@@ -563,6 +570,10 @@ def _reader() -> Converter:
     def choice(shape: object) -> _Hook:
         return _hook(_one_of(get_args(shape)))
 
+    def member(shape: type[enum.Enum]) -> _Hook:
+        check = _one_of([each.value for each in shape])
+        return lambda value, _: shape(check.take(value))
+
     def checked(shape: object) -> _Hook:
         return _hook(next(check for check in get_args(shape) if isinstance(check, _Must)))
 
@@ -570,6 +581,9 @@ def _reader() -> Converter:
     reader.register_structure_hook_factory(_made_by(tuple), many)
     reader.register_structure_hook_factory(_made_by(Literal), choice)
     reader.register_structure_hook_factory(_made_by(Annotated), checked)
+    reader.register_structure_hook_factory(
+        lambda shape: isinstance(shape, type) and issubclass(shape, enum.Enum), member
+    )
     return reader
 
 
