@@ -1,0 +1,107 @@
+"""LocalVoice: text to speech in the engine's own process, with no key and no network."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+import attrs
+import trio
+
+from engine.codec.telephony import RATE_HZ
+from engine.messages.recognition import Word
+from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
+from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
+from engine.providers.local.workers import Workers
+
+
+@attrs.frozen
+class Spoken:
+    """A sentence, or a part of one, spoken: µ-law, 8 kHz. `words` in seconds from its first sample."""
+
+    audio: bytes = attrs.field(repr=lambda audio: f"<{len(audio)} bytes>")
+    words: tuple[Word, ...] = ()
+
+
+Speak = Callable[[str], Iterator[Spoken]]
+
+
+class LocalVoice:
+    """A voice whose model is in this process. Shared by all calls; they queue for its workers, a sentence a turn.
+
+    voice: its name, for the cache of clips.
+    speak: gives a text a sentence at a time, each when it is asked for, in a worker thread.
+    aligned: whether the words come with their times.
+    """
+
+    vendor: Final = "local"
+
+    def __init__(self, voice: str, speak: Speak, workers: Workers, *, aligned: bool) -> None:
+        self.voice: Final = voice
+        self._speak = speak
+        self._workers = workers
+        self._aligned = aligned
+
+    async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
+        """Serve one call until cancelled; pieces that were asked for and not yet spoken are lost then."""
+        seam.opened(aligned=self._aligned)
+        session = _Session(seam, self._speak, self._workers)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.speak)
+            await session.listen()
+
+    async def render(self, text: str) -> bytes:
+        """Return `text` spoken: µ-law, 8 kHz mono."""
+        return await self._workers.run(lambda: b"".join(spoken.audio for spoken in self._speak(text)))
+
+
+class _Session:
+    """One call's tongue."""
+
+    def __init__(self, seam: Seam[VoiceAsk, VoiceEvent], speak: Speak, workers: Workers) -> None:
+        self._seam = seam
+        self._speak = speak
+        self._workers = workers
+        self._asked = deque[Synthesise]()
+        self._cancelled_turn = -1
+        self._wanted = trio.Event()
+
+    async def listen(self) -> None:
+        """Take what is asked, for ever."""
+        while True:
+            match await self._seam.ask():
+                case Synthesise() as piece:
+                    self._asked.append(piece)
+                    self._wanted.set()
+                case CancelSynthesis(turn=turn):
+                    self._cancelled_turn = max(self._cancelled_turn, turn)
+
+    async def speak(self) -> None:
+        """Speak what was asked for, a piece after the other, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._asked:
+                await self._speak_piece(self._asked.popleft())
+
+    async def _speak_piece(self, piece: Synthesise) -> None:
+        sentences = self._speak(piece.text)
+        sent_bytes = 0
+        # What is cancelled while a worker speaks it is thrown away.
+        while not self._is_cancelled(piece):
+            spoken = await self._workers.run(partial(next, sentences, None))
+            if self._is_cancelled(piece):
+                return
+            if spoken is None:
+                await self._seam.emit(SynthesisEnded(turn=piece.turn, index=piece.index))
+                return
+            words = tuple(_later(word, sent_bytes / RATE_HZ) for word in spoken.words)
+            sent_bytes += len(spoken.audio)
+            await self._seam.emit(Synthesised(turn=piece.turn, index=piece.index, audio=spoken.audio, words=words))
+
+    def _is_cancelled(self, piece: Synthesise) -> bool:
+        return piece.turn <= self._cancelled_turn
+
+
+def _later(word: Word, by_s: float) -> Word:
+    return attrs.evolve(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
