@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     make_url,
     select,
 )
@@ -41,6 +42,9 @@ Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 # Both know `on_conflict_do_update` and `on_conflict_do_nothing`, which make a write safe to repeat in one statement.
 _INSERTS: Final[Mapping[str, Callable[[Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+_OPENING_LOCK: Final = 0x_401D_FA57
+"""PostgreSQL's advisory lock of this project: any number that other users of the same server do not choose."""
 
 _HINTS: Final = (
     ("locked", "another process has held it for too long"),
@@ -178,12 +182,12 @@ def _create_sqlite(url: URL, busy_s: float) -> Engine:
 
 
 def _configure_sqlite(connection: SqliteConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late: see _begin_sqlite
     connection.execute("PRAGMA journal_mode=WAL").close()
     connection.execute("PRAGMA foreign_keys=ON").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    # Before the driver's own BEGIN, which would come with the first write and take no lock until then.
     reading = connection.get_execution_options().get("holdfast_reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -191,6 +195,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def _bring_up_to_date(database: Database, schema: Schema) -> None:
     """Create or upgrade the tables. Always writes its row, so that a read-only database is found before a call is."""
     with database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            # One process at a time, as SQLite's write lock has it: two that create a table at once collide.
+            connection.execute(select(func.pg_advisory_xact_lock(_OPENING_LOCK)))
         _versions_metadata.create_all(connection)
         found = connection.scalar(select(_versions.c.version).where(_versions.c.name == schema.name))
         if found is not None and found > schema.version:

@@ -221,9 +221,9 @@ class Store:
             recorded_at=self._clock(),
         )
         with self._database.writing() as connection:
-            is_new = connection.execute(row.on_conflict_do_nothing(index_elements=["id"])).rowcount == 1
+            inserted = connection.scalar(row.on_conflict_do_nothing(index_elements=["id"]).returning(_tool_runs.c.id))
             found = connection.execute(select(_tool_runs).where(_tool_runs.c.id == id)).mappings().one()
-        return ToolRun(**{**found, "status": ToolStatus(found["status"])}, is_new=is_new)
+        return ToolRun(**{**found, "status": ToolStatus(found["status"])}, is_new=inserted is not None)
 
     def finish_tool(self, id: str, status: ToolStatus, result: Json) -> None:  # noqa: A002 (the message's own name)
         """Write down what a recorded run gave. The first outcome stands; raises `EngineBug` for an unknown `id`."""

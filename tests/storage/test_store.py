@@ -49,6 +49,13 @@ def test_a_call_is_open_until_it_ends(store: Store) -> None:
     assert (store.ended_reason("CA1"), store.ended_reason("CA2"), store.ended_reason("CA3")) == ("hang_up", None, None)
 
 
+def test_the_first_reason_for_a_calls_end_counts(store: Store) -> None:
+    start(store)
+    store.call_ended("CA1", "hang_up", LATER)
+    store.call_ended("CA1", "closed", LATER)
+    assert store.ended_reason("CA1") == "hang_up"
+
+
 def test_a_moment_comes_back_in_utc_whatever_zone_it_was_given_in(store: Store) -> None:
     start(store, at=BEGAN.astimezone(timezone(timedelta(hours=5, minutes=30))))
     (call,) = store.open_calls()

@@ -221,6 +221,12 @@ def test_a_moment_that_cannot_be_booked_is_refused_with_what_can(
     assert rows(desk) == []
 
 
+def test_the_last_bookable_day_can_be_booked_and_the_next_cannot(desk: FrontDesk) -> None:
+    clinic = attrs.evolve(desk.clinic, hours=attrs.evolve(desk.clinic.hours, bookable_days=2))
+    assert isinstance(book(clinic.context(ANN), "k1", f"{TUESDAY}T09:30"), Refused)
+    assert book(clinic.context(ANN), "k1", f"{MONDAY}T09:30")["status"] == "booked"
+
+
 def test_two_tenants_in_one_database_have_their_own_slots(desk: FrontDesk, clinic: Clinic) -> None:
     other = clinic.context(attrs.evolve(BOB, tenant="other"))
     book(desk, "k1", f"{TUESDAY}T09:30")
