@@ -539,6 +539,24 @@ async def test_the_backoff_is_measured_from_the_failure(autojump_clock: MockCloc
     assert [at for at, line in log if line == "a starts"] == [0.0, 1.0, 3.0]
 
 
+async def test_the_seed_alone_decides_the_jitter_and_a_second_run_does_not_repeat_it(autojump_clock: MockClock) -> None:
+    async def waits(seed: int) -> list[list[float]]:
+        events = Events()
+        spec = ChildSpec(id="a", start=fake("a", [], lives_s=1.0, ends_with=ValueError()))
+        supervisor = supervisor_of(spec, policy=RestartPolicy(), on_event=events.append, seed=seed)
+        runs = []
+        for _ in range(2):
+            events.clear()
+            await stopped_after(supervisor, 4.5)
+            runs.append([event.after_s for event in events.of(RestartScheduled)])
+        return runs
+
+    first, again, other = await waits(1), await waits(1), await waits(2)
+    assert first == again
+    assert first[0][:1] == first[1][:1] == other[0][:1] == [0.0]
+    assert len({tuple(run) for run in (*first, *other)}) == 4
+
+
 async def test_a_backoff_holds_up_no_other_child(autojump_clock: MockClock) -> None:
     log: Log = []
     supervisor = supervisor_of(
