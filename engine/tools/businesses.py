@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Final, Protocol, Self
 
+import attrs
+
 from engine.messages.errors import ConfigError
 from engine.storage.moments import Clock, utc_now
 from engine.tools.clinic import Clinic
@@ -26,7 +28,23 @@ class Business(Protocol):
         """Let go of what it holds."""
 
 
-_OPENERS: Final[Mapping[str, Callable[[Mapping[str, object], Clock], Business]]] = {"clinic": Clinic.open}
+@attrs.frozen
+class _Nothing:
+    """The business of a tenant whose agent only talks."""
+
+    tools: tuple[Tool, ...] = ()
+
+    def context(self, call: CallContext) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+_OPENERS: Final[Mapping[str, Callable[[Mapping[str, object], Clock], Business]]] = {
+    "clinic": Clinic.open,
+    "none": lambda _options, _clock: _Nothing(),
+}
 
 
 class Businesses:

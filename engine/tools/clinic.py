@@ -5,7 +5,7 @@ the database lets one through. Cancelling empties `slot`, and empty ones never c
 are unique too: a run that is asked again finds what its key did the first time, and answers the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -105,10 +105,11 @@ class FrontDesk:
     def now(self) -> datetime:
         return self.clinic.hours.local(self.clinic.clock())
 
-    def free_slots(self, connection: Connection, day: date, days: int, part: PartOfDay = "any") -> list[datetime]:
-        """Return the free slots of `days` days from `day` on, in order, as far as they can be booked."""
+    def free_slots(
+        self, connection: Connection, first: date, last: date, part: PartOfDay = "any"
+    ) -> Iterator[datetime]:
+        """Give the free slots from the `first` day to the `last`, in order."""
         now = self.now
-        days = min(days, (self.last_day - day).days + 1)
         taken = set(
             connection.scalars(
                 select(_appointments.c.slot).where(
@@ -116,12 +117,10 @@ class FrontDesk:
                 )
             )
         )
-        return [
-            slot
-            for ahead in range(days)
-            for slot in self.clinic.hours.slots_on(day + timedelta(days=ahead))
-            if slot > now and slot not in taken and part in ("any", _part_of_day(slot))
-        ]
+        for ahead in range((last - first).days + 1):
+            for slot in self.clinic.hours.slots_on(first + timedelta(days=ahead)):
+                if slot > now and slot not in taken and part in ("any", _part_of_day(slot)):
+                    yield slot
 
     @property
     def last_day(self) -> date:
@@ -144,7 +143,8 @@ class FrontDesk:
     def near(self, connection: Connection, wanted: datetime) -> dict[str, Json]:
         """Return what to offer in place of a slot that cannot be had: those nearest to it, of its day if it has any."""
         day = min(max(wanted.date(), self.now.date()), self.last_day)
-        free = self.free_slots(connection, day, 1) or self.free_slots(connection, day, self.clinic.hours.bookable_days)
+        soonest = islice(self.free_slots(connection, day, self.last_day), _OFFERED)
+        free = list(self.free_slots(connection, day, day)) or list(soonest)
         nearest = sorted(free, key=lambda slot: abs(slot - wanted))[:_OFFERED]
         return {"free": [_slot(slot) for slot in sorted(nearest)]}
 
@@ -164,15 +164,14 @@ def find_free_slots(
             f"{spoken_day(first)} {first.year} cannot be booked; only days from {spoken_day(today)} {today.year} "
             f"to {spoken_day(desk.last_day)} {desk.last_day.year}"
         )
-    horizon = desk.clinic.hours.bookable_days
     with desk.clinic.database.reading() as connection:
-        found = desk.free_slots(connection, first, 1 if day else horizon, part_of_day)
+        found = list(islice(desk.free_slots(connection, first, day or desk.last_day, part_of_day), limit))
         note = {}
         if day and not found:
-            found = desk.free_slots(connection, first, horizon, part_of_day)
+            found = list(islice(desk.free_slots(connection, first, desk.last_day, part_of_day), limit))
             wanted = spoken_day(day) if part_of_day == "any" else f"the {part_of_day} of {spoken_day(day)}"
             note["note"] = f"nothing is free on {wanted}; these are the next ones"
-    return {"slots": [_slot(slot) for slot in islice(found, limit)], **note}
+    return {"slots": [_slot(slot) for slot in found], **note}
 
 
 @tool(changes_world=True, timeout_s=5.0)

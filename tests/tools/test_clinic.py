@@ -135,9 +135,12 @@ def test_the_first_and_last_bookable_days_are_not_refused(desk: FrontDesk, day: 
     assert isinstance(ask(find_free_slots, desk, day=moment(day).date()), dict)
 
 
-def test_a_clinic_with_nothing_left_offers_nothing(tmp_path: Path) -> None:
-    clinic = Clinic.open(options(tmp_path, bookable_days=1, hours={"monday": ["09:00-10:00"]}), lambda: NOW)
-    assert find(clinic.context(ANN)) == []
+@pytest.mark.parametrize(("bookable_days", "free"), [(1, []), (2, ["23T09:00"])])
+def test_the_soonest_slot_may_lie_on_the_last_bookable_day(tmp_path: Path, bookable_days: int, free: list[str]) -> None:
+    week = {"monday": ["09:00-09:30"]}
+    clinic = Clinic.open(options(tmp_path, bookable_days=bookable_days, hours=week), lambda: NOW)
+    assert find(clinic.context(ANN)) == free
+    assert len(book(clinic.context(ANN), "k1", "2026-11-22T09:00").offers["free"]) == len(free)
     clinic.close()
 
 
@@ -349,6 +352,11 @@ def test_the_clinics_tools_are_told_to_a_model_without_their_keys(clinic: Clinic
     assert "key" not in str(described)
 
 
+def test_an_agent_that_only_talks_has_no_tools() -> None:
+    with Businesses() as businesses:
+        assert businesses.toolbox_for("none", {}, call=ANN).schemas() == ()
+
+
 def test_a_business_is_opened_once_for_its_options(tmp_path: Path) -> None:
     with Businesses(lambda: NOW) as businesses:
         first = businesses.open("clinic", options(tmp_path))
@@ -359,8 +367,8 @@ def test_a_business_is_opened_once_for_its_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("clinc", {}, "unknown tools 'clinc'; known: 'clinic'; did you mean 'clinic'?"),
-        ("florist", {}, "unknown tools 'florist'; known: 'clinic'"),
+        ("clinc", {}, "unknown tools 'clinc'; known: 'clinic', 'none'; did you mean 'clinic'?"),
+        ("florist", {}, "unknown tools 'florist'; known: 'clinic', 'none'"),
         ("clinic", {"hors": 1}, "hors: unknown key; did you mean 'hours'?"),
         ("clinic", {"database": None}, 'database: missing; expected a URL such as "sqlite:///clinic.db"'),
     ],
