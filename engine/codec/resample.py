@@ -80,4 +80,4 @@ def _as_float(samples: Samples) -> npt.NDArray[np.float32]:
         raise EngineBug(f"samples of type {samples.dtype}, {samples.ndim} dimensions; one of int16 or float32 allowed")
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(_FULL_SCALE)
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return samples.astype(np.float32, copy=False)
