@@ -1,0 +1,287 @@
+"""The one loop: the shell of every actor, and the seam between an actor and its session.
+
+Theory of operation. A step happens wholly or not at all. First everything that can raise is computed: the core that
+follows, its deadline, the addresses of what it sends. Then, in plain code without a checkpoint, the new core is kept,
+the message is let go and the effects are handed out; ports neither wait nor raise. A raise in the first half is the
+core's fault: a fresh core, salvaged from the suspect, gets the same message; if that raises too, the message is set
+aside. The loop dies of each raise, so that the supervisor sees, counts and delays it like any other death.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from engine.mailbox import FROM_NO_SESSION, Cell, Core, Envelope, SessionCore
+from engine.messages.errors import EngineBug
+from engine.messages.supervision import SessionInfo, Tick
+from engine.wiring import Edge, Port
+
+ASIDE_BEFORE_BARE = 3
+"""Messages set aside in a row after which nothing of the old core is trusted but its numbers."""
+
+UNREAD_EVENTS = 16
+"""Events of one session that may lie unread before it waits. Enough for a burst of words, little to void."""
+
+AskT = TypeVar("AskT")
+EventT = TypeVar("EventT")
+
+
+class Kind(enum.Enum):
+    """Kinds of step. Their raises are counted apart, so that a tick that always raises is not lost among messages."""
+
+    MESSAGE = "message"
+    TICK = "tick"
+    STARTED = "started"
+
+
+class Remedy(enum.Enum):
+    """How an actor goes on after a step that raised."""
+
+    FRESH = "a fresh core, salvaged from the old one, gets the same message"
+    ASIDE = "the message is set aside"
+    BARE = "a bare core goes on"
+    NEW_SESSION = "the session is closed and opened again"
+
+
+@attrs.frozen(kw_only=True)
+class StepRaised(Exception):  # noqa: N818 - named for what happened, as all our messages are
+    """A step raised. Carries what a test needs to raise it again.
+
+    core, message, now: `core.handle(message, now)`, or `core.started(message, now)`.
+    """
+
+    actor: str
+    kind: Kind
+    core: object
+    message: object
+    now: float
+    remedy: Remedy
+
+    def __str__(self) -> str:
+        return f"{self.actor} raised at {type(self.message).__name__}; {self.remedy.value}"
+
+
+@attrs.define(eq=False)
+class Loop:
+    """An actor's loop over its cell. One task at a time runs it; a new one goes on where the last one died.
+
+    clock: seconds since the call opened. opened_at: that moment on trio's clock.
+    outlets: where each kind of message that the core sends goes.
+    close_session: ends the present session with a reason, because the core that follows knows nothing of it.
+    useful: told, by child id, of output that was of use: each message handled, each event of the session.
+    raised: told of each step that raised, before anything else is done about it.
+    """
+
+    cell: Cell[Any]
+    opened_at: float
+    outlets: Mapping[type, tuple[Port, ...]]
+    close_session: Callable[[str], None]
+    useful: Callable[[str], None]
+    raised: Callable[[StepRaised], None]
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the cell until cancelled. Raises StepRaised when a step raised; the cell knows how to go on."""
+        self.cell.loop_started()
+        task_status.started()
+        while True:
+            await self.next_message()
+            self.step()
+
+    async def next_message(self) -> None:
+        """Wait for a message in hand or for the deadline; one checkpoint at least."""
+        self.cell.take_nowait()
+        if self.cell.in_hand is None:
+            with trio.move_on_at(self.opened_at + self.cell.deadline):
+                await self.cell.take()
+        await self.woken()
+
+    async def woken(self) -> None:
+        """Let others run between two steps."""
+        await trio.lowlevel.checkpoint()
+
+    def step(self) -> None:
+        """Take one step with the message in hand, or a tick if that was due before the message came."""
+        cell = self.cell
+        cell.take_nowait()
+        envelope = cell.in_hand
+        now = cell.clock()
+        message: object
+        if self.tick_first(envelope, now):
+            kind, message = Kind.TICK, Tick()
+        elif envelope is None:
+            return
+        else:
+            message = envelope.message
+            kind = Kind.STARTED if isinstance(message, SessionInfo) else Kind.MESSAGE
+        try:
+            core, deadline, outgoing = self.compute(kind, message, now)
+        except Exception as error:
+            raise self.fail(kind, message, now) from error
+        self.commit(kind, envelope, core, deadline, outgoing)
+
+    def tick_first(self, envelope: Envelope | None, now: float) -> bool:
+        """Whether a tick comes before the message in hand: it was due, and the message came after."""
+        return self.cell.deadline <= now and (envelope is None or envelope.put_at > self.cell.deadline)
+
+    def compute(self, kind: Kind, message: object, now: float) -> tuple[Core, float, list[tuple[Port, object]]]:
+        """Compute a step without taking it: the core that follows, its deadline, what goes where."""
+        core = self.cell.core
+        if kind is Kind.STARTED:
+            if not isinstance(core, SessionCore):
+                msg = f"{self.cell.name} has a session and no 'started'"
+                raise EngineBug(msg)
+            after, effects = core.started(message, now)  # type: ignore[arg-type]
+        else:
+            after, effects = core.handle(message, now)
+        deadline = after.deadline
+        if kind is Kind.TICK and deadline <= now:
+            msg = f"{self.cell.name} did not move its deadline {deadline} on at {now}"
+            raise EngineBug(msg)
+        return after, deadline, [(port, effect) for effect in effects for port in self.ports(effect)]
+
+    def ports(self, effect: object) -> tuple[Port, ...]:
+        """Return where a message goes. Raises EngineBug for one that the wiring does not know."""
+        try:
+            return self.outlets[type(effect)]
+        except KeyError:
+            msg = f"{self.cell.name} may not send {type(effect).__name__}; the wiring has no such edge"
+            raise EngineBug(msg) from None
+
+    def commit(
+        self,
+        kind: Kind,
+        envelope: Envelope | None,
+        core: Core,
+        deadline: float,
+        outgoing: list[tuple[Port, object]],
+    ) -> None:
+        """Take the step. Nothing here waits or raises, so it happens wholly."""
+        cell = self.cell
+        cell.keep(core, deadline)
+        cell.strikes[kind.value] = 0
+        if kind is not Kind.TICK and envelope is not None:
+            cell.strikes[Remedy.ASIDE.value] = 0
+            if kind is Kind.STARTED:
+                cell.serving = envelope.incarnation
+            self.useful("loop")
+            if envelope.incarnation != FROM_NO_SESSION and kind is Kind.MESSAGE:
+                self.useful("session")
+            cell.let_go()
+        for port, message in outgoing:
+            port(message)
+
+    def fail(self, kind: Kind, message: object, now: float) -> StepRaised:
+        """Decide how to go on after a raise, make the cell ready for it, and return what the loop dies of."""
+        suspect = self.cell.core
+        self.cell.strikes[kind.value] += 1
+        strike = self.cell.strikes[kind.value]
+        remedy = self.remedy(kind, strike)
+        report = StepRaised(actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, remedy=remedy)
+        self.raised(report)
+        self.mend(kind, remedy)
+        return report
+
+    def remedy(self, kind: Kind, strike: int) -> Remedy:
+        """Return what the `strike`-th raise in a row at this kind of step calls for."""
+        if strike == 1:
+            return Remedy.FRESH
+        match kind:
+            case Kind.TICK:
+                return Remedy.BARE
+            case Kind.STARTED:
+                return Remedy.BARE if strike == 2 else Remedy.NEW_SESSION  # noqa: PLR2004 - the second strike
+            case Kind.MESSAGE:
+                aside = self.cell.strikes[Remedy.ASIDE.value] + 1
+                return Remedy.BARE if aside >= ASIDE_BEFORE_BARE else Remedy.ASIDE
+
+    def mend(self, kind: Kind, remedy: Remedy) -> None:
+        """Make the cell ready for the loop that follows."""
+        cell = self.cell
+        if remedy is Remedy.FRESH:
+            self.replace(bare=False)
+            return
+        if kind is Kind.MESSAGE:
+            cell.set_aside()
+            cell.strikes[kind.value] = 0
+            cell.strikes[Remedy.ASIDE.value] += 1
+        if remedy is Remedy.BARE:
+            cell.strikes[Remedy.ASIDE.value] = 0
+            self.replace(bare=True)
+        elif remedy is Remedy.NEW_SESSION:
+            cell.strikes[kind.value] = 0
+            cell.let_go()
+        if remedy is Remedy.NEW_SESSION or (remedy is Remedy.BARE and kind is not Kind.STARTED):
+            self.close_session(remedy.value)
+
+    def replace(self, *, bare: bool) -> None:
+        """Go on with another core: all that can be saved of the suspect, or only its numbers.
+
+        Salvage reads a value that may be broken anywhere; when it raises, less is saved.
+        """
+        cell = self.cell
+        makers = (cell.first.bare,) if bare else (cell.first.fresh, cell.first.bare)
+        for make in makers:
+            try:
+                core = make(cell.core)
+                deadline = core.deadline
+            except Exception:  # noqa: BLE001, S112, PERF203 - whatever a broken value raises, the next maker reads less
+                continue
+            cell.keep(core, deadline)
+            return
+        cell.keep(cell.first, cell.first.deadline)
+
+
+@attrs.define(eq=False)
+class SessionSeam(Generic[AskT, EventT]):
+    """One incarnation of a session, seen from its vendor: `contract.Seam`.
+
+    Asks are queued from `started` on. Its own unread events, and nothing else, hold back its reading.
+    """
+
+    cell: Cell[Any]
+    vendor: str
+    incarnation: int
+    stalled: Callable[[str], None]
+    bound: int = 3000
+    _asks_in: trio.MemorySendChannel[AskT] = attrs.field(init=False)
+    _asks_out: trio.MemoryReceiveChannel[AskT] = attrs.field(init=False)
+    _credit: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(UNREAD_EVENTS))
+    _edges: Mapping[type, Edge] = attrs.field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        # 3000 asks are a minute of audio, twice what a core keeps: a session that far behind has stalled.
+        self._asks_in, self._asks_out = trio.open_memory_channel[AskT](self.bound)
+
+    def opened(self, *, aligned: bool = False) -> None:
+        """Make this the present session; its core's `started` is the next thing it hears."""
+        self.cell.connected = self.incarnation
+        self.cell.serving = FROM_NO_SESSION
+        info = SessionInfo(vendor=self.vendor, incarnation=self.incarnation, aligned=aligned)
+        self.cell.put(Envelope(info, None, self.cell.clock(), self.incarnation))
+
+    async def ask(self) -> AskT:
+        """Wait for the next ask."""
+        return await self._asks_out.receive()
+
+    async def emit(self, event: EventT) -> None:
+        """Hand an event to the actor, once fewer than UNREAD_EVENTS of this session's lie unread."""
+        await self._credit.acquire()
+        edge = self._edges[type(event)]
+        self.cell.put(Envelope(event, edge, self.cell.clock(), self.incarnation, let_go=self._credit.release))
+
+    def closed(self) -> None:
+        """The session is dead: what it still had to say is void, and asks go nowhere. Plain code, for a `finally`."""
+        if self.cell.connected == self.incarnation:
+            self.cell.connected = self.cell.serving = FROM_NO_SESSION
+
+    def put(self, ask: AskT) -> None:
+        """Queue an ask; void unless `started` has spoken to this incarnation. Never waits, never raises."""
+        if self.cell.serving != self.incarnation:
+            return
+        try:
+            self._asks_in.send_nowait(ask)
+        except trio.WouldBlock:
+            self.stalled(f"the session has {self.bound} asks unread")
