@@ -1,0 +1,384 @@
+"""Agent: holds the conversation, asks the model, runs its tools, and says what it answers, piece by piece."""
+
+from collections.abc import Callable, Mapping
+from typing import Self, TypeAlias, assert_never
+
+import attrs
+
+from engine.codec.speakable import Speakable
+from engine.mailbox import NEVER
+from engine.messages.caller import LineClosed
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered, ToolCalled
+from engine.messages.model import (
+    AskModel,
+    CallTool,
+    CancelModel,
+    ModelEnded,
+    ModelFailed,
+    ModelText,
+    ModelToolCall,
+    ToolReturned,
+)
+from engine.messages.playout import Played
+from engine.messages.records import Record, Timing
+from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
+from engine.messages.supervision import Tick
+from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+
+Inbox: TypeAlias = (
+    CallOpened
+    | TurnEnded
+    | BargedIn
+    | CallerIdle
+    | Played
+    | ModelText
+    | ModelToolCall
+    | ModelEnded
+    | ModelFailed
+    | ToolReturned
+    | LineClosed
+    | Tick
+)
+
+END_CALL = "end_call"
+"""The tool by which a model ends the call. It is the engine's: nothing runs, the line is closed after the goodbye."""
+
+GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
+"""The clips that an engine needs, by name."""
+
+
+@attrs.frozen(kw_only=True)
+class AgentPolicy:
+    """How long a model is waited for, and what is said when it does not come.
+
+    first_token_s: 2.5: twice what a slow model needs; then one retry, then an apology.
+    stall_s: between two tokens. 5.0: a model that paused this long has not been seen to go on.
+    settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
+    rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
+    phrases: what each clip says.
+    """
+
+    first_token_s: float = 2.5
+    stall_s: float = 5.0
+    settle_s: float = 0.5
+    rounds: int = 8
+    phrases: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """The reply in hand.
+
+    request: the model's request under way, or "" while its tools run.
+    pieces: handed out so far, clips included. said: how many of them when this request began.
+    rounds, retries: requests made for this turn, and how many of them because one failed.
+    tokens: texts that came for this request. ending: why the call ends after this reply, or "".
+    due: when the model has been silent too long.
+    """
+
+    turn: int
+    request: str = ""
+    rest: Speakable = Speakable()
+    pieces: int = 0
+    said: int = 0
+    rounds: int = 0
+    retries: int = 0
+    tokens: int = 0
+    ending: str = ""
+    due: float = NEVER
+
+
+@attrs.frozen(kw_only=True)
+class Settling:
+    """An interrupted turn of which the Pacer has yet to say what was heard."""
+
+    turn: int
+    due: float
+
+
+@attrs.frozen(kw_only=True)
+class Agent:
+    """The conversation and the reply in hand."""
+
+    policy: AgentPolicy = AgentPolicy()
+    conversation: tuple[Entry, ...] = ()
+    # Where conversation[0] is stored: not 0 after a bare core took over.
+    stored: int = 0
+    # Requests made in this call; the newest one's id is made of it.
+    asked: int = 0
+    answered: int = -1
+    reply: Reply | None = None
+    tools: frozenset[str] = frozenset()
+    settling: Settling | None = None
+    idle_asked: int = 0
+    line: LineClosed | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When the model or the Pacer has been silent too long."""
+        return min(
+            NEVER if self.reply is None else self.reply.due, NEVER if self.settling is None else self.settling.due
+        )
+
+    def handle(self, message: Inbox, now: float) -> "Step":  # noqa: PLR0911 - one case a message
+        """Return the core that follows `message`, and what it sends."""
+        match message:
+            case ModelText() | ModelToolCall() | ModelEnded() | ModelFailed():
+                if self.reply is None or self.reply.request != message.request:
+                    return self, []  # of a request that was cancelled
+                return self._heard_model(self.reply, message, now)
+            case ToolReturned():
+                return self._tool_returned(message, now)
+            case TurnEnded(turn=turn, text=text):
+                core = attrs.evolve(self, idle_asked=0)
+                return _chain(core._added(CallerSaid(turn=turn, text=text), now), lambda core: core._go_on(now))
+            case BargedIn(turn=turn):
+                return self._interrupted(turn, now)
+            case Played(settled=False):
+                return self, []
+            case Played(turn=turn, heard=heard):
+                return self._settled(turn, heard, now)
+            case CallOpened():
+                return self._announced(0, GREETING, now)
+            case CallerIdle(turn=turn):
+                return self._idle(turn, now)
+            case LineClosed():
+                core = attrs.evolve(self, reply=None, settling=None, line=message)
+                return core, [*self._cancelled(), message]
+            case Tick():
+                return self._due(now)
+            case _:
+                assert_never(message)
+
+    # The model's side.
+
+    def _go_on(self, now: float) -> "Step":
+        """Ask the model if there is something to ask and nothing to wait for."""
+        if self.line is not None or self.settling is not None or self.tools:
+            return self, []
+        if self.reply is None:
+            turn = max((each.turn for each in self.conversation if isinstance(each, CallerSaid)), default=-1)
+            return self._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
+        return (self, []) if self.reply.request else self._asks(self.reply, now)
+
+    def _asks(self, reply: Reply, now: float) -> "Step":
+        request = f"r{self.asked + 1}"
+        reply = attrs.evolve(
+            reply,
+            request=request,
+            rounds=reply.rounds + 1,
+            said=reply.pieces,
+            tokens=0,
+            due=now + self.policy.first_token_s,
+        )
+        core = attrs.evolve(self, asked=self.asked + 1, reply=reply)
+        return core, [AskModel(request=request, turn=reply.turn, conversation=self.conversation)]
+
+    def _heard_model(self, reply: Reply, message: "FromModel", now: float) -> "Step":
+        match message:
+            case ModelText(text=text):
+                rest, pieces = reply.rest.push(text)
+                alive = attrs.evolve(reply, rest=rest, tokens=reply.tokens + 1, due=now + self.policy.stall_s)
+                first: list[object] = [] if reply.tokens else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
+                return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
+            case ModelToolCall():
+                return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
+            case ModelEnded(stop=stop):
+                return _chain(self._flushed(reply, now), lambda core: core._model_ended(stop, now))
+            case ModelFailed(refused=refused):
+                return self._failed(reply, now, again=not refused)
+            case _:
+                assert_never(message)
+
+    def _calls_tool(self, call: ModelToolCall, now: float) -> "Step":
+        """Ask for a run of the tool. The engine's own tool runs nowhere: its answer is what will happen."""
+        reply = _held(self.reply)
+        called = ToolCalled(turn=reply.turn, id=call.id, name=call.name, arguments=call.arguments)
+        waits = attrs.evolve(reply, due=now + self.policy.stall_s)
+        if call.name == END_CALL:
+            answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value="the call ends when this was heard")
+            core = attrs.evolve(self, reply=attrs.evolve(waits, ending="hang_up"))
+            return _chain(core._added(called, now), lambda core: core._added(answer, now))
+        core, effects = attrs.evolve(self, reply=waits, tools=self.tools | {call.id})._added(called, now)
+        return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
+
+    def _model_ended(self, stop: str, now: float) -> "Step":
+        reply = _held(self.reply)
+        ran_tools = stop == "tool_use" and not (reply.ending and not self.tools)
+        if not ran_tools:
+            return self._finished(now)
+        if reply.rounds >= self.policy.rounds:
+            return _chain(self._says_clip(APOLOGY, now), lambda core: core._finished(now))
+        # From here on nobody is late: a tool has its own time limit, and it always returns.
+        waits = attrs.evolve(self, reply=attrs.evolve(reply, request="", due=NEVER))
+        return waits._go_on(now)
+
+    def _failed(self, reply: Reply, now: float, *, again: bool) -> "Step":
+        """Ask once more if nothing was said for this request, else end the reply with an apology."""
+        if again and reply.retries == 0 and reply.pieces == reply.said:
+            return self._asks(attrs.evolve(reply, retries=1, rest=Speakable()), now)
+        return _chain(
+            self._flushed(reply, now),
+            lambda core: core._says_clip(APOLOGY, now),
+            lambda core: core._finished(now),
+        )
+
+    def _finished(self, now: float) -> "Step":
+        """End the reply in hand; a reply without a word is an apology, or a goodbye if it ends the call."""
+        reply = _held(self.reply)
+        if not reply.pieces:
+            return _chain(self._says_clip(GOODBYE if reply.ending else APOLOGY, now), lambda core: core._finished(now))
+        effects: list[object] = [ReplyEnded(turn=reply.turn, pieces=reply.pieces)]
+        if reply.ending:
+            effects.append(HangUp(turn=reply.turn, index=reply.pieces - 1, reason=reply.ending))
+        core = attrs.evolve(self, reply=None, answered=max(self.answered, reply.turn))
+        return _chain((core, effects), lambda core: core._go_on(now))
+
+    def _tool_returned(self, result: ToolReturned, now: float) -> "Step":
+        calls = (each for each in self.conversation if isinstance(each, ToolCalled))
+        turn = next((call.turn for call in calls if call.id == result.id), max(self.answered, 0))
+        core = attrs.evolve(self, tools=self.tools - {result.id})
+        answer = ToolAnswered(turn=turn, id=result.id, ok=result.ok, value=result.value)
+        return _chain(core._added(answer, now), lambda core: core._go_on(now))
+
+    def _due(self, now: float) -> "Step":
+        step: Step = (self, [])
+        if self.settling is not None and self.settling.due <= now:
+            step = attrs.evolve(self, settling=None)._go_on(now)
+        reply = self.reply
+        if reply is not None and reply.due <= now:
+            step = _chain(
+                step, lambda core: (core, core._cancelled()), lambda core: core._failed(reply, now, again=True)
+            )
+        return step
+
+    def _cancelled(self) -> list[object]:
+        return [CancelModel(request=self.reply.request)] if self.reply is not None and self.reply.request else []
+
+    # The caller's side.
+
+    def _interrupted(self, turn: int, now: float) -> "Step":
+        """Stop at once. What was heard is known when the Pacer has settled it; tools under way run on."""
+        over = self.reply is not None and self.reply.turn <= turn
+        core = attrs.evolve(
+            self,
+            reply=None if over else self.reply,
+            answered=max(self.answered, turn),
+            settling=Settling(turn=turn, due=now + self.policy.settle_s),
+        )
+        return core, self._cancelled() if over else []
+
+    def _settled(self, turn: int, heard: str, now: float) -> "Step":
+        """Cut what was said in `turn` to what was heard of it."""
+        step: "Step" = (self, [])
+        left = len(heard.split())
+        for position, entry in enumerate(self.conversation):
+            if not isinstance(entry, AgentSaid) or entry.turn != turn:
+                continue
+            words = entry.text.split()
+            if left < len(words):
+                cut = attrs.evolve(entry, text=" ".join(words[:left]), interrupted=True)
+                step = _chain(step, lambda core, at=position, cut=cut: core._put(at, cut, now))  # type: ignore[misc]
+            left = max(0, left - len(words))
+        if self.settling is not None and turn >= self.settling.turn:
+            return _chain(step, lambda core: attrs.evolve(core, settling=None)._go_on(now))
+        return step
+
+    def _idle(self, turn: int, now: float) -> "Step":
+        """Ask once whether the caller is there, then say goodbye. Not while something is about to be said."""
+        if self.reply is not None or self.tools or self.settling is not None or self.line is not None:
+            return self, []
+        core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
+        if self.idle_asked == 0:
+            return core._announced(turn, STILL_THERE, now)
+        return _chain(
+            core._announced(turn, GOODBYE, now), lambda core: (core, [HangUp(turn=turn, index=0, reason="idle")])
+        )
+
+    # What is said.
+
+    def _announced(self, turn: int, clip: str, now: float) -> "Step":
+        """Say a clip as the whole of a turn."""
+        core = attrs.evolve(self, answered=max(self.answered, turn))
+        said = AgentSaid(turn=turn, text=self.policy.phrases[clip])
+        effects: list[object] = [PlayClip(turn=turn, index=0, clip=clip), ReplyEnded(turn=turn, pieces=1)]
+        return _chain(core._added(said, now), lambda core: (core, effects))
+
+    def _flushed(self, reply: Reply, now: float) -> "Step":
+        rest, pieces = reply.rest.flush()
+        flushed = attrs.evolve(reply, rest=rest)
+        return attrs.evolve(self, reply=flushed)._says(flushed, pieces, now)
+
+    def _says(self, reply: Reply, pieces: tuple[str, ...], now: float) -> "Step":
+        """Hand pieces of the model's text to the voice."""
+        if not pieces:
+            return self, []
+        first = reply.pieces
+        effects: list[object] = [
+            Sentence(turn=reply.turn, index=first + count, text=text) for count, text in enumerate(pieces)
+        ]
+        if first == 0:
+            effects.append(Timing(turn=reply.turn, stage="first_clause", at_s=now))
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)))
+        return _chain((core, effects), lambda core: core._said(reply, " ".join(pieces), now))
+
+    def _says_clip(self, clip: str, now: float) -> "Step":
+        reply = _held(self.reply)
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1))
+        effects: list[object] = [PlayClip(turn=reply.turn, index=reply.pieces, clip=clip)]
+        return _chain((core, effects), lambda core: core._said(reply, self.policy.phrases[clip], now))
+
+    def _said(self, reply: Reply, text: str, now: float) -> "Step":
+        """Add to the conversation what is being said: to the last entry if nothing came in between."""
+        last = self.conversation[-1] if self.conversation else None
+        if isinstance(last, AgentSaid) and last.turn == reply.turn:
+            return self._put(len(self.conversation) - 1, attrs.evolve(last, text=f"{last.text} {text}"), now)
+        return self._added(AgentSaid(turn=reply.turn, text=text), now)
+
+    def _added(self, entry: Entry, now: float) -> "Step":
+        return self._put(len(self.conversation), entry, now)
+
+    def _put(self, at: int, entry: Entry, now: float) -> "Step":
+        conversation = (*self.conversation[:at], entry, *self.conversation[at + 1 :])
+        core = attrs.evolve(self, conversation=conversation)
+        return core, [Record(position=self.stored + at, entry=entry, at_s=now)]
+
+    def fresh(self, suspect: Self) -> Self:
+        """Return a new core with the suspect's conversation, reply in hand and tools under way."""
+        return attrs.evolve(
+            self.bare(suspect),
+            conversation=tuple(suspect.conversation),
+            stored=int(suspect.stored),
+            reply=suspect.reply if isinstance(suspect.reply, Reply) else None,
+            tools=frozenset(map(str, suspect.tools)),
+            settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
+            idle_asked=int(suspect.idle_asked),
+        )
+
+    def bare(self, suspect: Self) -> Self:
+        """Return a new core with the suspect's numbers, which stores after what was stored."""
+        return attrs.evolve(
+            self,
+            stored=int(suspect.stored) + len(suspect.conversation),
+            asked=int(suspect.asked),
+            answered=int(suspect.answered),
+            line=suspect.line if isinstance(suspect.line, LineClosed) else None,
+        )
+
+
+FromModel: TypeAlias = ModelText | ModelToolCall | ModelEnded | ModelFailed
+Step: TypeAlias = tuple[Agent, list[object]]
+
+
+def _chain(step: Step, *moves: Callable[[Agent], Step]) -> Step:
+    """Return the step that makes one move after another."""
+    core, effects = step
+    for move in moves:
+        core, more = move(core)
+        effects = [*effects, *more]
+    return core, effects
+
+
+def _held(reply: Reply | None) -> Reply:
+    assert reply is not None, "there is a reply in hand here"
+    return reply

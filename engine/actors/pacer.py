@@ -1,0 +1,433 @@
+"""Pacer: plays what the agent says in real time, and knows what the caller has truly heard of it.
+
+Theory of operation. Twilio plays what it is sent at 8000 bytes a second from a buffer of its own. One number says how
+far that buffer reaches: `Buffer.until`. A frame is due when the buffer would fall below the lead; sending one moves
+the number on by its length, so nothing drifts and a late wake-up is caught up by itself. What lies between now and
+`Buffer.until` was sent and not heard: counted back from the cursor, it gives the word at which the caller broke in.
+Marks say for certain that a piece was heard; those of an earlier generation were cleared, not heard.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Self, TypeAlias, assert_never
+
+import attrs
+
+from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENT_FRAME
+from engine.mailbox import NEVER
+from engine.messages.caller import LineClosed, MarkEcho
+from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
+from engine.messages.playout import Played, Playing, Stopped
+from engine.messages.recognition import Word
+from engine.messages.records import Counted, Timing
+from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
+from engine.messages.supervision import Tick
+from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed
+from engine.messages.turns import BargedIn
+
+_MARK = re.compile(r"(?P<generation>\d+):(?P<turn>\d+):(?P<index>\d+)")
+
+Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioTrimmed | AgentAudioEnded
+Inbox: TypeAlias = Asked | HangUp | BargedIn | MarkEcho | LineClosed | Tick
+
+
+@attrs.frozen(kw_only=True)
+class Clip:
+    """A phrase rendered before the call: its words and its sound (µ-law, 8 kHz)."""
+
+    text: str
+    audio: bytes = attrs.field(repr=lambda audio: f"<{len(audio)} bytes>")
+
+
+@attrs.frozen(kw_only=True)
+class PacingPolicy:
+    """How far ahead of the caller's ear audio is sent, and how long the end of things is waited for.
+
+    lead_s: audio kept in Twilio's buffer. 0.2: rides out a stall of the loop; a barge-in empties it by `clear`.
+    join_s: buffered audio below which a part of a frame is sent padded, rather than held for what comes. 0.04: two frames.
+    starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
+    echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round trip.
+    hang_up_s: how long a goodbye is waited for. 10.0: DESIGN, "HangUp".
+    """
+
+    lead_s: float = 0.2
+    join_s: float = 0.04
+    starve_s: float = 8.0
+    echo_s: float = 2.0
+    hang_up_s: float = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class Piece:
+    """A piece of a reply, from being asked for to being heard.
+
+    audio: all that came so far; kept until heard. sent_bytes: how much of it has gone out.
+    complete: it has all its audio. marked: all of it was sent, and a mark after it.
+    """
+
+    index: int
+    text: str
+    audio: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
+    words: tuple[Word, ...] = ()
+    sent_bytes: int = 0
+    complete: bool = False
+    marked: bool = False
+
+    def longer(self, audio: bytes, words: tuple[Word, ...]) -> Self:
+        """Return the piece with more sound."""
+        return attrs.evolve(self, audio=self.audio + audio, words=(*self.words, *words))
+
+    def trimmed(self, keep_bytes: int) -> Self:
+        """Return the piece without its sound after `keep_bytes`, save what has gone out already."""
+        return attrs.evolve(self, audio=self.audio[: max(keep_bytes, self.sent_bytes)])
+
+    def heard(self, unheard_bytes: int) -> str:
+        """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""
+        played_bytes = max(0, self.sent_bytes - unheard_bytes)
+        texts = self.text.split()
+        if self.words:
+            count = sum(word.end_s * RATE_HZ <= played_bytes for word in self.words)
+        elif self.audio:
+            count = int(len(texts) * played_bytes / len(self.audio))  # no times: as many of the words as of the sound
+        else:
+            count = 0
+        return " ".join(texts[:count])
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """What is said in one turn.
+
+    pieces: asked for and not yet heard, in order. heard: the words of those that were.
+    total: how many pieces it has, once all were asked for. begun: its first sound has gone out.
+    """
+
+    turn: int
+    pieces: tuple[Piece, ...] = ()
+    heard: str = ""
+    total: int | None = None
+    begun: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether all of it was heard."""
+        return self.total is not None and not self.pieces
+
+    def with_piece(self, piece: Piece) -> Self:
+        """Return the reply with another piece in its place."""
+        others = tuple(each for each in self.pieces if each.index != piece.index)
+        return attrs.evolve(self, pieces=tuple(sorted((*others, piece), key=lambda each: each.index)))
+
+
+@attrs.frozen(kw_only=True)
+class Buffer:
+    """Twilio's buffer, as far as it can be known from here.
+
+    until: when it will have played all that it was sent. generation: how often it was cleared.
+    part: the beginning of the next frame. marks: those that follow the next frame.
+    """
+
+    until: float = 0.0
+    generation: int = 0
+    part: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
+    marks: tuple[str, ...] = ()
+
+    @property
+    def room_bytes(self) -> int:
+        """How much the next frame still takes."""
+        return FRAME_BYTES - len(self.part)
+
+    def unheard_bytes(self, now: float) -> int:
+        """Return how much of what was taken has not been played."""
+        return round(max(0.0, self.until - now) * RATE_HZ) + len(self.part)
+
+    def taken(self, audio: bytes, now: float) -> "tuple[Buffer, list[object]]":
+        """Return the buffer after no more audio than it has room for: full frames go out, with their marks."""
+        part = self.part + audio
+        if len(part) < FRAME_BYTES:
+            return attrs.evolve(self, part=part), []
+        sent = attrs.evolve(self, part=b"", marks=(), until=max(self.until, now) + FRAME_S)
+        return sent, [SendMedia(audio=part), *(SendMark(name=name) for name in self.marks)]
+
+    def padded(self, now: float) -> "tuple[Buffer, list[object]]":
+        """Return the buffer after the part was sent, filled up with silence."""
+        return self.taken(SILENT_FRAME[: self.room_bytes], now)
+
+    def marked(self, turn: int, index: int) -> "tuple[Buffer, list[object]]":
+        """Return the buffer after a mark: at once, or with the frame that the sound before it is in."""
+        name = f"{self.generation}:{turn}:{index}"
+        if self.part:
+            return attrs.evolve(self, marks=(*self.marks, name)), []
+        return self, [SendMark(name=name)]
+
+    def cleared(self, now: float) -> "Buffer":
+        """Return the buffer after a clear: empty, and older marks mean nothing."""
+        return Buffer(until=min(self.until, now), generation=self.generation + 1)
+
+
+@attrs.frozen(kw_only=True)
+class Pacer:
+    """The playout: what was asked for, what has come, what went out, what was heard."""
+
+    policy: PacingPolicy = PacingPolicy()
+    clips: Mapping[str, Clip] = attrs.field(factory=dict, repr=False)
+    # Invariant: in order of turn, and none of a turn that is over.
+    replies: tuple[Reply, ...] = ()
+    over: int = -1
+    # Sound that goes before everything, at the next joint between pieces.
+    notice: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
+    buffer: Buffer = Buffer()
+    # When something to be played last came in.
+    news_at: float = 0.0
+    # The last turn that was heard to its end: a barge-in that crosses its end must not be told that nothing was.
+    last: Played | None = None
+    hang_up: HangUp | None = None
+    hang_up_due: float = NEVER
+    line: LineClosed | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When the next frame is due, or patience with a voice, an echo or a goodbye ends."""
+        if self.line is not None:
+            return NEVER
+        return min(self._frame_due(), self._patience_due(), self.hang_up_due)
+
+    def handle(self, message: Inbox, now: float) -> "Step":
+        """Return the core that follows `message`, and what it sends."""
+        if self.line is not None:
+            return self, []
+        match message:
+            case LineClosed():
+                last = max((reply.turn for reply in self.replies), default=self.over)
+                core, effects = self._settled(last, now)
+                return attrs.evolve(core, line=message), [*effects, message]
+            case BargedIn(turn=turn):
+                return self._cut(turn, now)
+            case HangUp(turn=turn):
+                if turn <= self.over:
+                    return self, []
+                core = attrs.evolve(self, hang_up=message, hang_up_due=now + self.policy.hang_up_s)
+                return core._hung_up(now)
+            case MarkEcho(name=name):
+                return _chain(self._echoed(name), lambda core: core._hung_up(now))
+            case Tick():
+                step = _chain(self._sent(now), lambda core: core._overdue(now))
+                return _chain(step, lambda core: core._hung_up(now))
+            case _:
+                return attrs.evolve(self, news_at=now)._told(message)._sent(now)
+
+    def _told(self, message: Asked) -> "Pacer":
+        """Return the core with what is to be played taken in."""
+        match message:
+            case Sentence(turn=turn, index=index, text=text):
+                return self._with(turn, lambda reply: reply.with_piece(Piece(index=index, text=text)))
+            case PlayClip(turn=turn, index=index, clip=name):
+                clip = self.clips[name]
+                piece = Piece(index=index, text=clip.text, audio=clip.audio, complete=True)
+                return self._with(turn, lambda reply: reply.with_piece(piece))
+            case PlayNotice(clip=name):
+                return self if self.notice else attrs.evolve(self, notice=self.clips[name].audio)
+            case ReplyEnded(turn=turn, pieces=total):
+                return self._with(turn, lambda reply: attrs.evolve(reply, total=total))
+            case AgentAudio(turn=turn, index=index, audio=audio, words=words):
+                return self._changed(turn, index, lambda piece: piece.longer(audio, words))
+            case AgentAudioTrimmed(turn=turn, index=index, keep_bytes=keep):
+                return self._changed(turn, index, lambda piece: piece.trimmed(keep))
+            case AgentAudioEnded(turn=turn, index=index):
+                return self._changed(turn, index, lambda piece: attrs.evolve(piece, complete=True))
+            case _:
+                assert_never(message)
+
+    # The replies.
+
+    def _with(self, turn: int, change: Callable[[Reply], Reply]) -> "Pacer":
+        """Change the reply of a turn; begin it if it is new, leave it alone if it is over."""
+        if turn <= self.over:
+            return self
+        replies = {reply.turn: reply for reply in self.replies}
+        replies[turn] = change(replies.get(turn, Reply(turn=turn)))
+        return attrs.evolve(self, replies=tuple(replies[each] for each in sorted(replies)))
+
+    def _changed(self, turn: int, index: int, change: Callable[[Piece], Piece]) -> "Pacer":
+        """Change one piece; one that is over, heard or unknown is left alone."""
+        found = next((each for each in self._pieces() if (each[0].turn, each[1].index) == (turn, index)), None)
+        return self if found is None else self._with(turn, lambda reply: reply.with_piece(change(found[1])))
+
+    def _pieces(self) -> list[tuple[Reply, Piece]]:
+        return [(reply, piece) for reply in self.replies for piece in reply.pieces]
+
+    def _next(self) -> tuple[Reply, Piece] | None:
+        """Return the first piece that has not wholly gone out, with its reply."""
+        return next((each for each in self._pieces() if not each[1].marked), None)
+
+    # Sending.
+
+    def _sent(self, now: float) -> "Step":
+        """Send what is due: frames until the buffer holds the lead, a mark after each piece."""
+        step: Step = (self, [])
+        while step[0].buffer.until - self.policy.lead_s <= now:
+            before = step[0]
+            step = _chain(step, lambda core: core._moved(now))
+            if step[0] is before:
+                break
+        return _chain(step, lambda core: core._ended())
+
+    def _moved(self, now: float) -> "Step":
+        """Move at most a frame of sound towards the line; nothing changes when there is nothing to move."""
+        found = self._next()
+        if self.notice and (found is None or not found[1].sent_bytes):
+            part = self.notice[: self.buffer.room_bytes]
+            buffer, effects = self.buffer.taken(part, now)
+            return attrs.evolve(self, notice=self.notice[len(part) :], buffer=buffer), effects
+        part = b"" if found is None else found[1].audio[found[1].sent_bytes :][: self.buffer.room_bytes]
+        if found is None or not (part or found[1].complete):
+            if not self.buffer.part or (found is not None and self.buffer.until - self.policy.join_s > now):
+                return self, []
+            buffer, effects = self.buffer.padded(now)
+            return attrs.evolve(self, buffer=buffer), effects
+        reply, piece = found
+        begun: list[object] = []
+        if part and not reply.begun:
+            begun = [Playing(turn=reply.turn), Timing(turn=reply.turn, stage="first_sound", at_s=now)]
+        buffer, effects = self.buffer.taken(part, now)
+        piece = attrs.evolve(piece, sent_bytes=piece.sent_bytes + len(part))
+        if piece.complete and piece.sent_bytes == len(piece.audio):
+            piece = attrs.evolve(piece, marked=True)
+            buffer, marks = buffer.marked(reply.turn, piece.index)
+            effects = [*effects, *marks]
+        reply = attrs.evolve(reply, begun=reply.begun or bool(part)).with_piece(piece)
+        return attrs.evolve(self, buffer=buffer)._with(reply.turn, lambda _: reply), [*begun, *effects]
+
+    def _frame_due(self) -> float:
+        found = self._next()
+        if self.notice or (found is not None and (found[1].complete or len(found[1].audio) > found[1].sent_bytes)):
+            return self.buffer.until - self.policy.lead_s
+        return self.buffer.until - self.policy.join_s if self.buffer.part else NEVER
+
+    def _patience_due(self) -> float:
+        """Return when a piece without sound is skipped, or a piece without an echo counts as heard."""
+        found = self._next()
+        if found is not None:
+            return max(self.news_at, self.buffer.until) + self.policy.starve_s
+        return max(self.news_at, self.buffer.until) + self.policy.echo_s if self._pieces() else NEVER
+
+    def _overdue(self, now: float) -> "Step":
+        if self._patience_due() > now:
+            return self, []
+        found = self._next()
+        if found is None:  # all of it has gone out, and its echoes were lost
+            reply, piece = self._pieces()[-1]
+            return attrs.evolve(self, news_at=now)._heard_to(reply.turn, piece.index)
+        core = attrs.evolve(self, news_at=now)._changed(
+            found[0].turn, found[1].index, lambda piece: attrs.evolve(piece, complete=True)
+        )
+        return _chain((core, [Counted(name="pieces_starved", amount=1)]), lambda core: core._sent(now))
+
+    # Hearing.
+
+    def _echoed(self, name: str) -> "Step":
+        """Take a mark's echo. One of an earlier generation came back because of a clear; another's is not ours."""
+        ours = _MARK.fullmatch(name)
+        if ours is None or int(ours["generation"]) != self.buffer.generation:
+            return self, []
+        return self._heard_to(int(ours["turn"]), int(ours["index"]))
+
+    def _heard_to(self, turn: int, index: int) -> "Step":
+        """Count as heard what was sent up to a piece."""
+        core = self
+        effects: list[object] = []
+        for reply in self.replies:
+            heard = [each for each in reply.pieces if each.marked and (reply.turn, each.index) <= (turn, index)]
+            if not heard:
+                continue
+            text = " ".join(filter(None, (reply.heard, *(piece.heard(0) for piece in heard))))
+            left = tuple(piece for piece in reply.pieces if piece not in heard)
+            after = attrs.evolve(reply, pieces=left, heard=text)
+            core = attrs.evolve(core, replies=tuple(after if each is reply else each for each in core.replies))
+            if left or reply.total is None:
+                effects.append(Played(turn=reply.turn, heard=text, settled=False))
+        return _chain((core, effects), lambda core: core._ended())
+
+    def _ended(self) -> "Step":
+        """Close the replies that were heard to their end."""
+        over = [reply for reply in self.replies if reply.over]
+        if not over:
+            return self, []
+        effects: list[object] = []
+        for reply in over:
+            effects += [Played(turn=reply.turn, heard=reply.heard, settled=True), Stopped(turn=reply.turn)]
+        last = Played(turn=over[-1].turn, heard=over[-1].heard, settled=True)
+        left = tuple(reply for reply in self.replies if not reply.over)
+        return attrs.evolve(self, replies=left, last=last), effects
+
+    def _settled(self, turn: int, now: float) -> "Step":
+        """Say, for each reply up to `turn`, what was heard of it; they are over."""
+        unheard = self.buffer.unheard_bytes(now)
+        heard: dict[int, list[str]] = {}
+        for reply, piece in reversed(self._pieces()):
+            heard.setdefault(reply.turn, []).insert(0, piece.heard(unheard))
+            unheard = max(0, unheard - piece.sent_bytes)
+        effects: list[object] = []
+        for reply in self.replies:
+            if reply.turn <= turn:
+                text = " ".join(filter(None, (reply.heard, *heard.get(reply.turn, ()))))
+                effects.append(Played(turn=reply.turn, heard=text, settled=True))
+                effects += [Stopped(turn=reply.turn)] if reply.begun else []
+        left = tuple(reply for reply in self.replies if reply.turn > turn)
+        return attrs.evolve(self, replies=left, over=max(self.over, turn)), effects
+
+    def _cut(self, turn: int, now: float) -> "Step":
+        """Stop: what the line has queued is cleared, and the turn and all before it are settled."""
+        core, effects = self._settled(turn, now)
+        if not any(isinstance(each, Played) and each.turn == turn for each in effects):
+            again = self.last if self.last is not None and self.last.turn == turn else None
+            effects.append(again or Played(turn=turn, heard="", settled=True))
+        void = self.hang_up is not None and self.hang_up.turn <= turn
+        core = attrs.evolve(
+            core,
+            notice=b"",
+            hang_up=None if void else self.hang_up,
+            hang_up_due=NEVER if void else self.hang_up_due,
+        )
+        if self.buffer.until > now or self.buffer.part or self._pieces():
+            return attrs.evolve(core, buffer=self.buffer.cleared(now)), [SendClear(), *effects]
+        return core, effects
+
+    def _hung_up(self, now: float) -> "Step":
+        """Close the line if the goodbye was heard, or was waited for long enough."""
+        hang_up = self.hang_up
+        if hang_up is None:
+            return self, []
+        unheard = any(reply.turn == hang_up.turn and piece.index <= hang_up.index for reply, piece in self._pieces())
+        if unheard and now < self.hang_up_due:
+            return self, []
+        return attrs.evolve(self, hang_up=None, hang_up_due=NEVER), [CloseLine(reason=hang_up.reason)]
+
+    def fresh(self, suspect: Self) -> Self:
+        """Return a new core with all that was asked for, sent and heard."""
+        return attrs.evolve(
+            self.bare(suspect),
+            replies=tuple(suspect.replies),
+            notice=bytes(suspect.notice),
+            buffer=suspect.buffer,
+            news_at=float(suspect.news_at),
+            last=suspect.last,
+            hang_up=suspect.hang_up,
+            hang_up_due=float(suspect.hang_up_due),
+        )
+
+    def bare(self, suspect: Self) -> Self:
+        """Return a new core that knows which turns are over; marks that are still out mean nothing to it."""
+        buffer = Buffer(until=float(suspect.buffer.until), generation=int(suspect.buffer.generation) + 1)
+        line = suspect.line if isinstance(suspect.line, LineClosed) else None
+        return attrs.evolve(self, over=int(suspect.over), buffer=buffer, line=line)
+
+
+Step: TypeAlias = tuple[Pacer, list[object]]
+
+
+def _chain(step: Step, move: Callable[[Pacer], Step]) -> Step:
+    """Return the step that makes one more move."""
+    core, effects = step
+    core, more = move(core)
+    return core, [*effects, *more]

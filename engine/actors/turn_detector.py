@@ -1,0 +1,221 @@
+"""TurnDetector: decides when the caller has finished, and when the caller has broken in."""
+
+import enum
+import math
+from typing import Self, TypeAlias, assert_never
+
+import attrs
+
+from engine.mailbox import NEVER
+from engine.messages.caller import Dtmf, LineClosed, SpeechStarted, SpeechStopped
+from engine.messages.playout import Playing, Stopped
+from engine.messages.recognition import Transcript
+from engine.messages.records import Timing
+from engine.messages.supervision import Tick
+from engine.messages.turns import BargedIn, CallerIdle, TurnEnded
+
+Inbox: TypeAlias = SpeechStarted | SpeechStopped | Dtmf | Transcript | Playing | Stopped | LineClosed | Tick
+
+
+class Floor(enum.Enum):
+    """Who has the floor."""
+
+    CALLER = "nobody speaks, or the caller does"
+    PENDING = "the agent was given a turn and has not been heard yet"
+    AGENT = "the agent is being heard"
+
+
+@attrs.frozen(kw_only=True)
+class TurnPolicy:
+    """When silence means that the caller has finished, and when speech means that the agent has to stop.
+
+    complete_s: silence after words that the recogniser calls finished. 0.3: see docs/latency.md, "endpointing".
+    longest_s: after which words are answered whatever happens. 3.0: the longest pause that callers bear.
+    recogniser_s: how far transcription may lag behind the caller's last sound and still be called complete.
+        0.25: a recogniser's and the line's idea of where a word ends differ by less.
+    barge_words: words over the agent that stop it. 2: one may be "okay".
+    barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
+    idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
+    monologue_s: how long the agent is believed to speak before the silence counts all the same. 60.0: nobody
+        listens longer, so the news of its end must have been lost.
+    """
+
+    complete_s: float = 0.3
+    longest_s: float = 3.0
+    recogniser_s: float = 0.25
+    barge_words: int = 2
+    barge_s: float = 0.6
+    idle_s: float = 10.0
+    monologue_s: float = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Words:
+    """The caller's words that wait to be answered.
+
+    end_s: end of the last one, on the call's timeline. finished: the recogniser believes that was all.
+    final_at: when the last of them came. alive_at: when there was last a sign that more are to come.
+    """
+
+    text: str = ""
+    end_s: float = 0.0
+    finished: bool = False
+    final_at: float = 0.0
+    alive_at: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class TurnDetector:
+    """Whose turn it is. Allocates the turns' numbers; they only rise."""
+
+    policy: TurnPolicy = TurnPolicy()
+    turn: int = 0
+    floor: Floor = Floor.CALLER
+    open: Words = Words()
+    covered_s: float = 0.0
+    # The caller's sound, by the line's detector: since when, while it lasts; and the end of the last.
+    speaking_s: float | None = None
+    spoke_s: float = 0.0
+    # Invariant: `turn_due` is a time exactly while there are open words; `barge_due` only while both speak.
+    turn_due: float = NEVER
+    barge_due: float = NEVER
+    idle_due: float = NEVER
+
+    @property
+    def deadline(self) -> float:
+        """The first of what is due."""
+        return min(self.turn_due, self.barge_due, self.idle_due)
+
+    def handle(self, message: Inbox, now: float) -> tuple[Self, list[object]]:  # noqa: PLR0911 - one line a message
+        """Return the core that follows `message`, and what it sends."""
+        match message:
+            case Transcript(is_final=False, text=text):
+                core = attrs.evolve(self, idle_due=self._later(now))._alive(now) if text else self
+                return core._interrupted(text, now)
+            case Transcript(text="", covered_s=covered_s):
+                return attrs.evolve(self, covered_s=max(self.covered_s, covered_s))._rearmed(now), []
+            case Transcript():
+                return self._said(message, now)
+            case SpeechStarted(at_s=at_s):
+                core = attrs.evolve(self, speaking_s=at_s, idle_due=NEVER)
+                return core._barging(max(now, at_s + self.policy.barge_s))._alive(now), []
+            case SpeechStopped(at_s=at_s):
+                core = attrs.evolve(self, speaking_s=None, spoke_s=at_s, barge_due=NEVER)
+                return core._rearmed(now)._idling(now), []
+            case Dtmf(digit=digit, at_s=at_s):
+                words = Words(text=f"{self.open.text} {digit}".strip(), end_s=at_s, final_at=now, alive_at=now)
+                core, effects = self._cut(now) if self.floor is not Floor.CALLER else (self, [])
+                return attrs.evolve(core, open=words, turn_due=now + self.policy.longest_s, idle_due=NEVER), effects
+            case Playing(turn=turn) if turn == self.turn:
+                core = attrs.evolve(self, floor=Floor.AGENT, idle_due=now + self.policy.monologue_s)
+                return core._barging(now + self.policy.barge_s), []
+            case Stopped(turn=turn) if turn == self.turn:
+                core = attrs.evolve(self, floor=Floor.CALLER, barge_due=NEVER)
+                return core._idling(now), []
+            case Playing() | Stopped():
+                return self, []  # of a turn that is over
+            case LineClosed():
+                core, effects = self._ended(now) if self.open.text else (self, [])
+                gone = attrs.evolve(core, turn_due=NEVER, barge_due=NEVER, idle_due=NEVER)
+                return gone, [*effects, message]
+            case Tick():
+                return self._due(now)
+            case _:
+                assert_never(message)
+
+    def _due(self, now: float) -> tuple[Self, list[object]]:
+        if self.barge_due <= now:
+            return self._cut(now)
+        if self.turn_due <= now:
+            return self._ended(now)
+        turn = self.turn + 1
+        core = attrs.evolve(self, turn=turn, floor=Floor.PENDING, idle_due=now + self.policy.idle_s)
+        return core, [CallerIdle(turn=turn)]
+
+    def _said(self, heard: Transcript, now: float) -> tuple[Self, list[object]]:
+        """Take final words: over the agent they may stop it; in any case they wait to be answered."""
+        words = Words(
+            text=f"{self.open.text} {heard.text}".strip(),
+            end_s=max(self.open.end_s, heard.end_s),
+            finished=heard.speech_final,
+            final_at=now,
+            alive_at=now,
+        )
+        core, effects = self._interrupted(heard.text, now)
+        core = attrs.evolve(core, open=words, covered_s=max(self.covered_s, heard.covered_s), idle_due=NEVER)
+        return core._rearmed(now), effects
+
+    def _interrupted(self, text: str, now: float) -> tuple[Self, list[object]]:
+        """Stop the agent if `text`, with the open words, takes the floor. Before it is heard, any word does."""
+        count = len(f"{self.open.text} {text}".split())
+        needed = {Floor.CALLER: math.inf, Floor.PENDING: 1, Floor.AGENT: self.policy.barge_words}[self.floor]
+        return self._cut(now) if count >= needed else (self, [])
+
+    def _cut(self, now: float) -> tuple[Self, list[object]]:
+        at_s = self.spoke_s if self.speaking_s is None else self.speaking_s
+        core = attrs.evolve(self, floor=Floor.CALLER, barge_due=NEVER)
+        return core._idling(now), [BargedIn(turn=self.turn, at_s=at_s)]
+
+    def _ended(self, now: float) -> tuple[Self, list[object]]:
+        turn = self.turn + 1
+        words = self.open
+        core = attrs.evolve(
+            self, turn=turn, floor=Floor.PENDING, open=Words(), turn_due=NEVER, idle_due=now + self.policy.idle_s
+        )
+        return core, [
+            TurnEnded(turn=turn, text=words.text, end_s=words.end_s),
+            Timing(turn=turn, stage="last_word", at_s=words.end_s),
+            Timing(turn=turn, stage="transcript_final", at_s=words.final_at),
+            Timing(turn=turn, stage="turn_ended", at_s=now),
+        ]
+
+    def _rearmed(self, now: float) -> Self:
+        """Return the core with its open words due when they should be: never disarmed, only moved."""
+        if not self.open.text:
+            return self
+        complete = self.speaking_s is None and self.covered_s >= self.spoke_s - self.policy.recogniser_s
+        if complete and self.open.finished:
+            due = max(now, self.spoke_s + self.policy.complete_s)
+        else:
+            due = max(now, self.open.alive_at + self.policy.longest_s)
+        return attrs.evolve(self, turn_due=due)
+
+    def _alive(self, now: float) -> Self:
+        return attrs.evolve(self, open=attrs.evolve(self.open, alive_at=now))._rearmed(now)
+
+    def _barging(self, due: float) -> Self:
+        both = self.floor is Floor.AGENT and self.speaking_s is not None
+        return attrs.evolve(self, barge_due=due if both else NEVER)
+
+    def _idling(self, now: float) -> Self:
+        silent = self.floor is Floor.CALLER and self.speaking_s is None and not self.open.text
+        return attrs.evolve(self, idle_due=now + self.policy.idle_s if silent else NEVER)
+
+    def _later(self, now: float) -> float:
+        return NEVER if self.idle_due == NEVER else now + self.policy.idle_s
+
+    def fresh(self, suspect: Self) -> Self:
+        """Return a new core with the suspect's open words, due at the latest when words must be."""
+        bare = self.bare(suspect)
+        words = Words(
+            text=str(suspect.open.text),
+            end_s=float(suspect.open.end_s),
+            finished=bool(suspect.open.finished),
+            final_at=float(suspect.open.final_at),
+            alive_at=float(suspect.open.alive_at),
+        )
+        return attrs.evolve(
+            bare,
+            floor=Floor(suspect.floor),
+            open=words,
+            speaking_s=None if suspect.speaking_s is None else float(suspect.speaking_s),
+            turn_due=float(suspect.turn_due) if words.text else NEVER,
+            barge_due=float(suspect.barge_due),
+            idle_due=float(suspect.idle_due),
+        )
+
+    def bare(self, suspect: Self) -> Self:
+        """Return a new core with the newest turn's number and how far the caller was heard."""
+        return attrs.evolve(
+            self, turn=int(suspect.turn), covered_s=float(suspect.covered_s), spoke_s=float(suspect.spoke_s)
+        )
