@@ -131,7 +131,7 @@ class Database:
             said = _first_line(error.orig if isinstance(error, DBAPIError) else error)
             hint = next((f"; {hint}" for word, hint in _HINTS if word in said), "")
             raise ConfigError(f"database {self.name!r} cannot be used: {said}{hint}") from error
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeEncodeError) as error:  # SQLite's driver lets the second pass as it is
             raise EngineBug(f"database {self.name!r} was asked wrongly: {_first_line(error)}") from error
 
 

@@ -324,11 +324,17 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-NAMES = st.sampled_from(["ring", "refuse", "break_down", "times", "key"]) | st.text(max_size=100)
+NAMES = st.sampled_from(["ring", "refuse", "break_down", "times", "key"]) | st.text(
+    st.characters(codec=None), max_size=100
+)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from("ab"), NAMES, st.dictionaries(NAMES, JSON, max_size=3)), max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "\ud800"]), NAMES, st.dictionaries(NAMES, JSON, max_size=3)), max_size=4
+    )
+)
 def test_whatever_a_model_asks_there_is_a_result_with_its_id(asked: list[tuple[str, str, dict[str, Any]]]) -> None:
     async def run() -> None:
         with Store.open("sqlite://") as store:
