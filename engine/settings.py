@@ -22,6 +22,8 @@ from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
+from engine.actors.pacer import PacingPolicy
+from engine.actors.turn_detector import TurnPolicy
 from engine.messages.errors import ConfigError
 from engine.policy import Backoff, RestartPolicy
 from engine.supervisor import RestartType, Strategy
@@ -211,7 +213,7 @@ class CallSettings:
     stt: tuple[Annotated[str, _vendor("stt")], ...] = ("local",)
     llm: tuple[Annotated[str, _vendor("llm")], ...] = ("local",)
     tts: tuple[Annotated[str, _vendor("tts")], ...] = ("local",)
-    idle_s: Annotated[float, _seconds(1, 600)] = 8.0
+    idle_s: Annotated[float, _seconds(1, 600)] = 10.0
     longest_call_s: Annotated[float, _seconds(10, 14400)] = 3600.0
 
     def __attrs_post_init__(self) -> None:
@@ -326,23 +328,6 @@ class StorageSettings:
 
 
 @attrs.frozen(kw_only=True)
-class TurnSettings:
-    """When the caller has finished, and when the caller breaks in."""
-
-    complete_s: Annotated[float, _seconds(0, 10)] = 0.3
-    longest_s: Annotated[float, _seconds(0.1, 30)] = 3.0
-    barge_in_words: Annotated[int, _integer(1)] = 2
-    barge_in_s: Annotated[float, _seconds(0.1, 10)] = 0.6
-
-
-@attrs.frozen(kw_only=True)
-class PacingSettings:
-    """How far ahead of the ear audio is sent."""
-
-    lead_s: Annotated[float, _seconds(0.04, 5)] = 0.2
-
-
-@attrs.frozen(kw_only=True)
 class LogSettings:
     """What is logged, and how it is written."""
 
@@ -360,8 +345,8 @@ class Settings:
     vendors: VendorSettings = VendorSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     actors: ActorsSettings = ActorsSettings()
-    turns: TurnSettings = TurnSettings()
-    pacing: PacingSettings = PacingSettings()
+    turns: TurnPolicy = TurnPolicy()
+    pacing: PacingPolicy = PacingPolicy()
     storage: StorageSettings = StorageSettings()
     log: LogSettings = LogSettings()
 
@@ -437,10 +422,32 @@ class Tenants:
         return next(iter(owners or [tenant for tenant in self.tenants if tenant.default]), None)
 
 
+# What may be set of the classes that belong to the layers below, and how far. What is absent here keeps its default.
+_POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
+    Backoff: {
+        "first_s": _seconds(0, 60),
+        "minimum_s": _seconds(0, 60),
+        "maximum_s": _seconds(0, 60),
+        "factor": _number("a number", 1, 100),
+    },
+    TurnPolicy: {
+        "complete_s": _seconds(0, 10),
+        "longest_s": _seconds(0.1, 30),
+        "barge_words": _integer(1),
+        "barge_s": _seconds(0.1, 10),
+    },
+    PacingPolicy: {"lead_s": _seconds(0.04, 5)},
+}
+
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _Shape = TypeVar("_Shape")
 _Hook: TypeAlias = Callable[[Any, Any], Any]  # what cattrs calls: value and type in, the value to keep out
+
+
+def settable(shape: type[attrs.AttrsInstance]) -> Sequence[str]:
+    """Return the keys that a table of this class may have."""
+    return tuple(_POLICIES.get(shape) or (field.name for field in attrs.fields(shape)))
 
 
 def load(path: Path) -> tuple[Settings, Tenants]:
@@ -516,7 +523,7 @@ def _mistakes(error: Exception, at: str) -> Iterator[str]:
     """Yield a line for each mistake below `at`, such as `actors.stt.backof: unknown key`."""
     match error:
         case ForbiddenExtraKeysError():
-            known = [field.name for field in attrs.fields(error.cl)]
+            known = settable(error.cl)
             for key in sorted(error.extra_fields):
                 meant = difflib.get_close_matches(key.lower(), known, n=1)
                 hint = f"did you mean '{meant[0]}'?" if meant else f"known: {_names(known)}"
@@ -553,13 +560,13 @@ def _joined(at: str, key: str) -> str:
 def _reader() -> Converter:
     """Return the converter that knows every table above, and coerces nothing."""
     reader = Converter(forbid_extra_keys=True)
-    # Of the policy's own class, whose fields carry no check of ours.
-    wait, growth = _seconds(0, 60), _number("a number", 1, 100)
-    of_backoff = {"first_s": wait, "minimum_s": wait, "maximum_s": wait, "factor": growth}
 
     def table(shape: type) -> _Hook:
-        checks = of_backoff if shape is Backoff else {}
-        overrides = {name: override(struct_hook=_hook(check)) for name, check in checks.items()}
+        overrides = {}
+        if shape in _POLICIES:
+            for field in attrs.fields(shape):
+                check = _POLICIES[shape].get(field.name)
+                overrides[field.name] = override(struct_hook=_hook(check)) if check else override(omit=True)
         read: _Hook = make_dict_structure_fn(shape, reader, **overrides)  # type: ignore[arg-type]
         return lambda value, as_: read(_free_table(value), as_)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.messages.errors import ConfigError
 from engine.policy import Backoff, RestartPolicy
-from engine.settings import BUILT_VENDORS, KNOWN_VENDORS, Settings, load, load_settings
+from engine.settings import BUILT_VENDORS, KNOWN_VENDORS, Settings, load, load_settings, settable
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config/engine.toml"
@@ -24,6 +24,7 @@ BAD = [
     ("[actors.stt]\nbackof = 1", "actors.stt.backof: unknown key; did you mean 'backoff'?"),
     ("[actors.sst]", "actors.sst: unknown key; did you mean 'stt'?"),
     ("[log]\nLEVEL = 1", "log.LEVEL: unknown key; did you mean 'level'?"),
+    ("[pacing]\nstarve_s = 1", "pacing.starve_s: unknown key; known: 'lead_s'"),
     ("[log]\nqqq = 1", "log.qqq: unknown key; known: 'level', 'format'"),
     ('[log]\n"a b" = 1', "log.\"a b\": unknown key; known: 'level', 'format'"),
     # types, of which none is coerced
@@ -52,7 +53,7 @@ BAD = [
     ("[turns]\ncomplete_s = nan", f"turns.complete_s: {NUMBER} 0 to 10, got nan"),
     ("[turns]\ncomplete_s = inf", f"turns.complete_s: {NUMBER} 0 to 10, got inf"),
     ("[turns]\ncomplete_s = -inf", f"turns.complete_s: {NUMBER} 0 to 10, got -inf"),
-    ("[turns]\nbarge_in_words = 0", "turns.barge_in_words: expected an integer ≥ 1, got 0"),
+    ("[turns]\nbarge_words = 0", "turns.barge_words: expected an integer ≥ 1, got 0"),
     ("[actors.tts.backoff]\nfactor = 0.9", "actors.tts.backoff.factor: expected a number from 1 to 100, got 0.9"),
     ("[actors.tts.backoff]\nmaximum_s = nan", f"actors.tts.backoff.maximum_s: {NUMBER} 0 to 60, got nan"),
     ("[actors.tts.backoff]\nminimum_s = 2", "actors.tts.backoff: 'minimum_s' must be <= 'maximum_s' (1.0): 2.0"),
@@ -197,7 +198,7 @@ def test_what_is_built_is_known() -> None:
 def keys(value: object, at: str = "") -> Iterator[str]:
     """Yield the path of every key of a table, or of a value's classes."""
     kind = type(value)
-    table = {field.name: getattr(value, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else value
+    table = {name: getattr(value, name) for name in settable(kind)} if attrs.has(kind) else value
     if not isinstance(table, Mapping):
         yield at
         return
