@@ -47,7 +47,7 @@ class Remedy(enum.Enum):
 
 
 @attrs.frozen(kw_only=True)
-class StepRaised(Exception):  # noqa: N818 - named for what happened, as all our messages are
+class StepRaised(Exception):
     """A step raised. Carries what a test needs to raise it again.
 
     core, message, now: `core.handle(message, now)`, or `core.started(message, now)`.
@@ -58,6 +58,7 @@ class StepRaised(Exception):  # noqa: N818 - named for what happened, as all our
     core: object
     message: object
     now: float
+    error: Exception
     remedy: Remedy
 
     def __str__(self) -> str:
@@ -119,7 +120,7 @@ class Loop:
         try:
             core, deadline, outgoing = self.compute(kind, message, now)
         except Exception as error:
-            raise self.fail(kind, message, now) from error
+            raise self.fail(kind, message, now, error) from error
         self.commit(kind, envelope, core, deadline, outgoing)
 
     def tick_first(self, envelope: Envelope | None, now: float) -> bool:
@@ -173,13 +174,15 @@ class Loop:
         for port, message in outgoing:
             port(message)
 
-    def fail(self, kind: Kind, message: object, now: float) -> StepRaised:
+    def fail(self, kind: Kind, message: object, now: float, error: Exception) -> StepRaised:
         """Decide how to go on after a raise, make the cell ready for it, and return what the loop dies of."""
         suspect = self.cell.core
         self.cell.strikes[kind.value] += 1
         strike = self.cell.strikes[kind.value]
         remedy = self.remedy(kind, strike)
-        report = StepRaised(actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, remedy=remedy)
+        report = StepRaised(
+            actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, error=error, remedy=remedy
+        )
         self.raised(report)
         self.mend(kind, remedy)
         return report
@@ -227,7 +230,7 @@ class Loop:
             try:
                 core = make(cell.core)
                 deadline = core.deadline
-            except Exception:  # noqa: BLE001, S112, PERF203 - whatever a broken value raises, the next maker reads less
+            except Exception:  # noqa: BLE001, S112 - whatever a broken value raises, the next maker reads less
                 continue
             cell.keep(core, deadline)
             return

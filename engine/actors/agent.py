@@ -120,7 +120,7 @@ class Agent:
             NEVER if self.reply is None else self.reply.due, NEVER if self.settling is None else self.settling.due
         )
 
-    def handle(self, message: Inbox, now: float) -> "Step":  # noqa: PLR0911 - one case a message
+    def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
         match message:
             case ModelText() | ModelToolCall() | ModelEnded() | ModelFailed():
@@ -179,7 +179,9 @@ class Agent:
             case ModelText(text=text):
                 rest, pieces = reply.rest.push(text)
                 alive = attrs.evolve(reply, rest=rest, tokens=reply.tokens + 1, due=now + self.policy.stall_s)
-                first: list[object] = [] if reply.tokens else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
+                first: list[object] = (
+                    [] if reply.tokens or reply.pieces else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
+                )
                 return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
             case ModelToolCall():
                 return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
@@ -270,7 +272,7 @@ class Agent:
 
     def _settled(self, turn: int, heard: str, now: float) -> "Step":
         """Cut what was said in `turn` to what was heard of it."""
-        step: "Step" = (self, [])
+        step: Step = (self, [])
         left = len(heard.split())
         for position, entry in enumerate(self.conversation):
             if not isinstance(entry, AgentSaid) or entry.turn != turn:
