@@ -1,16 +1,36 @@
 """The command line: what an operator types, and what it answers when it cannot be done."""
 
+import contextlib
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import attrs
+import trio
 import typer
+from rich.console import Console
 
 from engine.messages.errors import ConfigError
 from engine.settings import load
+from engine.supervisor import leaf
+from holdfast import call as calling
+from holdfast import demo as demonstration
+from holdfast import logs
+from holdfast import serve as serving
+from simulators import scenario as scenarios
+from simulators.caller import CallerScript, Play, Say, conversation
+from simulators.noise import NoisePolicy
+from simulators.twilio.call import NoServerError
+
+T = TypeVar("T")
 
 app = typer.Typer(
-    help="Holdfast answers the phone, and it does not drop the call.", no_args_is_help=True, add_completion=False
+    help="Holdfast answers the phone, and it does not drop the call.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 config = typer.Typer(help="What an operator may set.", no_args_is_help=True)
 app.add_typer(config, name="config")
@@ -30,10 +50,92 @@ def check_config(
     typer.echo(f"{file}: OK, answering for {names}")
 
 
+Config = Annotated[Path, typer.Option("--config", help="The engine's file, which says where the tenants are.")]
+
+
+@app.command()
+def serve(
+    config: Config = DEFAULT_CONFIG,
+    bind: Annotated[
+        str, typer.Option(help="HOST:PORT to listen on; port 0 takes any that is free.")
+    ] = "127.0.0.1:8080",
+) -> None:
+    """Answer the phone."""
+    settings, tenants = load(config)
+    logs.configure(settings.log)
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(partial(serving.serve, settings, tenants, bind=bind, progress=lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
+def call(  # noqa: PLR0913 - a call's options
+    say: Annotated[list[str] | None, typer.Option(help="Something the caller says; once for each turn.")] = None,
+    wav: Annotated[list[Path] | None, typer.Option(help="A recording that the caller plays, as a turn.")] = None,
+    scenario: Annotated[str | None, typer.Option(help=f"A file, or one of {', '.join(scenarios.shipped())}.")] = None,
+    barge_in_at: Annotated[
+        float | None, typer.Option(help="Seconds into the agent's words at which the last turn breaks in.")
+    ] = None,
+    server: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:8080",
+    to: Annotated[str | None, typer.Option(help="The number that is dialled.")] = None,
+    caller: Annotated[str | None, typer.Option("--from", help="The caller's own number.")] = None,
+    noise_db: Annotated[float | None, typer.Option(help="Line noise, as a signal-to-noise ratio.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the recording and its details go.")] = Path("var/calls"),
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Make a simulated call to a running server, and keep its recording, transcript and timings."""
+    script = _script(say or [], wav or [], scenario, barge_in_at)
+    numbers = {"dialled_number": to, "caller_number": caller}
+    script = attrs.evolve(script, **{name: number for name, number in numbers.items() if number})
+    if noise_db is not None:
+        script = attrs.evolve(script, noise=NoisePolicy(snr_db=noise_db))
+    settings, _ = load(config)
+    logs.configure(settings.log)
+    console = Console()
+    store = calling.open_store(settings.storage.url)
+    kept = _run(partial(calling.call, script, server_url=server, store=store, folder=out, console=console))
+    calling.waterfall(kept, console)
+    console.print(f"recording: {kept.wav} (left the caller, right the agent); details: {kept.json}", highlight=False)
+
+
+@app.command()
+def demo(
+    scenario: Annotated[str, typer.Option(help="A file, or the name of a shipped scenario.")] = "book_appointment",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Serve with the embedded default, call once, book an appointment, and show the row."""
+    settings, tenants = load(config)
+    logs.configure(attrs.evolve(settings.log, level="warning"))
+    _run(partial(demonstration.demo, settings, tenants, script=scenario, console=Console()))
+
+
+def _script(say: list[str], wav: list[Path], scenario: str | None, barge_in_at: float | None) -> CallerScript:
+    """Return what the caller does. Raises ConfigError for nothing to do, and for two things at once."""
+    if scenario is not None:
+        if say or wav or barge_in_at is not None:
+            raise ConfigError("--scenario says all that the caller does: leave out --say, --wav and --barge-in-at")
+        return scenarios.load(scenario)
+    turns = (*(Say(text=text) for text in say), *(Play(file=file) for file in wav))
+    if not turns:
+        raise ConfigError("nothing to say: give --say TEXT, --wav FILE or --scenario FILE")
+    return CallerScript(steps=conversation(turns, barge_in_at_s=barge_in_at))
+
+
+def _run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run in trio, and raise what the operator must mend by itself, whatever group it came in."""
+    try:
+        return trio.run(work)
+    except* ConfigError as group:
+        error = leaf(group)
+        raise error from None
+
+
 def main() -> None:
-    """Run the command. Exits 2 for what only the operator can mend."""
+    """Run the command. Exits 2 for what only the operator can mend, 1 where there is no server to call."""
     try:
         app()
+    except NoServerError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)

@@ -1,0 +1,218 @@
+"""Call: a simulated call to a running server, watched as it goes, measured from outside, and kept."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import cattrs
+import trio
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from engine.messages.conversation import AgentSaid, CallerSaid, Noted, ToolAnswered, ToolCalled
+from engine.messages.errors import ConfigError
+from engine.messages.records import Record, Timing
+from engine.storage.store import Store
+from simulators import events, recording
+from simulators.caller import CallerScript
+from simulators.twilio.call import place_call
+from simulators.twilio.record import CallRecord
+from simulators.voice import LocalVoice
+
+STAGES: Final = {
+    "transcript_final": "final",
+    "first_token": "token",
+    "first_clause": "clause",
+    "first_audio": "audio",
+    "first_sound": "sound",
+}
+"""The stages of an answer, in order, and how they are headed: the last word's final transcript, the first token of the
+answer, its first clause, the first of its audio, the first frame sent."""
+
+LOOK_EVERY_S: Final = 0.2
+"""How often the conversation is looked at while the call goes on. Five times a second reads as live."""
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """What is left of a call: its record, what the engine wrote down, and where the files are.
+
+    conversation, timings: empty where the server's database cannot be read from here.
+    """
+
+    record: CallRecord
+    conversation: Sequence[Record]
+    timings: Sequence[Timing]
+    wav: Path
+    json: Path
+
+
+async def call(
+    script: CallerScript, *, server_url: str, store: Store | None, folder: Path, console: Console, name: str = "call"
+) -> Kept:
+    """Place a call and return what is left of it.
+
+    store: the server's, opened for reading, for the live transcript and the engine's own timings.
+    Raises ConfigError where no server answers.
+    """
+    watch = _Watch(console=console, store=store)
+    async with trio.open_nursery() as nursery:
+        if store is not None:
+            nursery.start_soon(watch.look)
+        console.print("[dim]rendering what the caller will say[/dim]")
+        record = await place_call(server_url=server_url, caller=script, voice=LocalVoice(), on_event=watch.saw)
+        await trio.sleep(LOOK_EVERY_S)  # the engine writes its last rows when the line has gone
+        nursery.cancel_scope.cancel()
+    conversation: Sequence[Record] = ()
+    timings: Sequence[Timing] = ()
+    if store is not None and record.call_sid:
+        conversation = await trio.to_thread.run_sync(store.conversation, record.call_sid)
+        timings = await trio.to_thread.run_sync(store.timings, record.call_sid)
+        watch.show(conversation)
+    wav, path = recording.save(record, folder, name=name)
+    body = {
+        **recording.as_json(record),
+        "conversation": [
+            {"position": each.position, "kind": type(each.entry).__name__, **cattrs.unstructure(each.entry)}
+            for each in conversation
+        ],
+        "engine_timings": [attrs.asdict(each) for each in timings],
+    }
+    await trio.Path(path).write_text(json.dumps(body, indent=2, ensure_ascii=False, default=str) + "\n")
+    return Kept(record=record, conversation=conversation, timings=timings, wav=wav, json=path)
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Watch:
+    """Prints a call as it goes: what the phone network sees, and what the engine writes down."""
+
+    console: Console
+    store: Store | None
+    _stream_sid: str = ""
+    _shown: dict[int, str] = attrs.field(factory=dict)
+
+    def saw(self, event: events.Event) -> None:
+        """Print an event of the phone network."""
+        match event:
+            case events.Ringing(dialled_number=dialled):
+                self._line(event.at_s, "phone", f"dialling {dialled}")
+            case events.Connected(stream_sid=sid):
+                self._stream_sid = sid
+                self._line(event.at_s, "phone", "connected")
+            case events.CallerSpeaks(text=text):
+                self._line(event.at_s, "caller", text, "bold cyan")
+            case events.AgentSpeaks() if self.store is None:
+                self._line(event.at_s, "agent", "speaks")
+            case events.CallerPressed(digit=digit):
+                self._line(event.at_s, "caller", f"presses {digit}")
+            case events.CallerGaveUp(waited_for=what):
+                self._line(event.at_s, "caller", f"waited in vain for {what}", "yellow")
+            case events.Cleared(dropped_s=dropped_s):
+                self._line(event.at_s, "phone", f"the agent stopped; {dropped_s:.1f} s of it were not heard")
+            case events.NetworkSaid(text=text):
+                self._line(event.at_s, "phone", f"says: {text}")
+            case events.Noticed(code=code, text=text):
+                self._line(event.at_s, "phone", f"notice {code}: {text}", "yellow")
+            case events.HungUp(by=by, why=why):
+                self._line(event.at_s, "phone", f"hung up by the {by}: {why}")
+            case _:
+                pass
+
+    async def look(self) -> None:
+        """Print what the engine has written down since the last look, until cancelled."""
+        call_sid = ""
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            if self.store is None or not self._stream_sid:
+                continue
+            if not call_sid:
+                calls = await trio.to_thread.run_sync(self.store.open_calls)
+                call_sid = next((each.call_sid for each in calls if each.stream_sid == self._stream_sid), "")
+            if call_sid:
+                self.show(await trio.to_thread.run_sync(self.store.conversation, call_sid))
+
+    def show(self, conversation: Sequence[Record]) -> None:
+        """Print what is new in a conversation."""
+        for row in conversation:
+            text = _told(row)
+            before = self._shown.get(row.position, "")
+            if text == before:
+                continue
+            self._shown[row.position] = text
+            new = text[len(before) :].strip() if text.startswith(before) else text
+            style = "green" if isinstance(row.entry, AgentSaid) else "dim"
+            self._line(row.at_s, _who(row), new, style)
+
+    def _line(self, at_s: float, who: str, text: str, style: str = "") -> None:
+        self.console.print(f"[dim]{at_s:6.1f} s[/dim]  {who:>7}  ", end="", highlight=False)
+        self.console.print(text, style=style, markup=False, highlight=False)
+
+
+def _who(row: Record) -> str:
+    match row.entry:
+        case AgentSaid():
+            return "agent"
+        case CallerSaid():
+            return "heard"
+        case ToolCalled() | ToolAnswered():
+            return "tool"
+        case Noted():
+            return "note"
+
+
+def _told(row: Record) -> str:
+    match row.entry:
+        case AgentSaid(text=text, interrupted=interrupted):
+            return f"{text} [interrupted]" if interrupted else text
+        case CallerSaid(text=text) | Noted(text=text):
+            return text
+        case ToolCalled(name=name, arguments=arguments):
+            return f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
+        case ToolAnswered(ok=ok, value=value):
+            return f"{'→' if ok else '✗'} {json.dumps(value, ensure_ascii=False)}"
+
+
+def waterfall(kept: Kept, console: Console) -> None:
+    """Print, for each of the caller's turns, when each stage of its answer was reached, and what was heard outside."""
+    turns: dict[int, dict[str, float]] = {}
+    for timing in kept.timings:
+        turns.setdefault(timing.turn, {})[timing.stage] = timing.at_s
+    table = Table(title="milliseconds from the caller's last word to the first …", title_justify="left", box=SIMPLE)
+    table.add_column("turn")
+    for heading in STAGES.values():
+        table.add_column(heading, justify="right")
+    table.add_column("the caller said", overflow="ellipsis", no_wrap=True)
+    said = {row.entry.turn: row.entry.text for row in kept.conversation if isinstance(row.entry, CallerSaid)}
+    for turn, stages in sorted(turns.items()):
+        if "last_word" not in stages:
+            continue
+        cells = [f"{(stages[stage] - stages['last_word']) * 1000:.0f}" if stage in stages else "–" for stage in STAGES]
+        table.add_row(str(turn), *cells, said.get(turn, ""))
+    if table.row_count:
+        console.print(table)
+    measured = recording.measure(kept.record)
+    if measured.greeting_delay_s is not None:
+        console.print(f"greeting heard {measured.greeting_delay_s * 1000:.0f} ms after 'start'", highlight=False)
+    waits = [f"{turn.voice_to_voice_s * 1000:.0f}" for turn in measured.turns if turn.voice_to_voice_s is not None]
+    if measured.voice_to_voice_s is not None:
+        console.print(
+            f"voice to voice, measured at the phone: median {measured.voice_to_voice_s * 1000:.0f} ms "
+            f"(by turn: {', '.join(waits)})",
+            highlight=False,
+        )
+    for turn in measured.turns:
+        if turn.agent_silent_after_s is not None:
+            console.print(
+                f"spoken over, the agent was silent after {turn.agent_silent_after_s * 1000:.0f} ms", highlight=False
+            )
+
+
+def open_store(url: str) -> Store | None:
+    """Open the server's store to read from, or return None where there is none: the call works without."""
+    try:
+        return Store.open(url)
+    except ConfigError:
+        return None
