@@ -50,7 +50,7 @@ class Kept:
     json: Path
 
 
-async def call(
+async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
     script: CallerScript, *, server_url: str, store: Store | None, folder: Path, console: Console, name: str = "call"
 ) -> Kept:
     """Place a call and return what is left of it.
@@ -203,11 +203,10 @@ def waterfall(kept: Kept, console: Console) -> None:
             f"(by turn: {', '.join(waits)})",
             highlight=False,
         )
-    for turn in measured.turns:
-        if turn.agent_silent_after_s is not None:
-            console.print(
-                f"spoken over, the agent was silent after {turn.agent_silent_after_s * 1000:.0f} ms", highlight=False
-            )
+    for spoken in measured.turns:
+        if spoken.agent_silent_after_s is not None:
+            stopped_ms = spoken.agent_silent_after_s * 1000
+            console.print(f"spoken over, the agent was silent after {stopped_ms:.0f} ms", highlight=False)
 
 
 def open_store(url: str) -> Store | None:

@@ -15,16 +15,16 @@ from rich.console import Console
 from engine.messages.errors import ConfigError
 from engine.settings import load
 from engine.supervisor import leaf
-from holdfast import call as calling
-from holdfast import demo as demonstration
 from holdfast import logs
-from holdfast import serve as serving
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
 from simulators.noise import NoisePolicy
 from simulators.twilio.call import NoServerError
 
 T = TypeVar("T")
+
+# MODELS: verbs that speak or hear import what they need when they run. Speech takes a second to import, and the extra
+# `local` may be absent; `config check` needs neither.
 
 app = typer.Typer(
     help="Holdfast answers the phone, and it does not drop the call.",
@@ -61,6 +61,8 @@ def serve(
     ] = "127.0.0.1:8080",
 ) -> None:
     """Answer the phone."""
+    from holdfast import serve as serving  # noqa: PLC0415 - see MODELS
+
     settings, tenants = load(config)
     logs.configure(settings.log)
     with contextlib.suppress(KeyboardInterrupt):
@@ -68,9 +70,11 @@ def serve(
 
 
 @app.command()
-def call(  # noqa: PLR0913 - a call's options
+def call(  # noqa: PLR0913, PLR0917 - a call's options
     say: Annotated[list[str] | None, typer.Option(help="Something the caller says; once for each turn.")] = None,
-    wav: Annotated[list[Path] | None, typer.Option(help="A recording that the caller plays, as a turn.")] = None,
+    wav: Annotated[
+        list[Path] | None, typer.Option(help="A recording that the caller plays, after what is said.")
+    ] = None,
     scenario: Annotated[str | None, typer.Option(help=f"A file, or one of {', '.join(scenarios.shipped())}.")] = None,
     barge_in_at: Annotated[
         float | None, typer.Option(help="Seconds into the agent's words at which the last turn breaks in.")
@@ -83,11 +87,15 @@ def call(  # noqa: PLR0913 - a call's options
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Make a simulated call to a running server, and keep its recording, transcript and timings."""
+    from holdfast import call as calling  # noqa: PLC0415 - see MODELS
+
     script = _script(say or [], wav or [], scenario, barge_in_at)
-    numbers = {"dialled_number": to, "caller_number": caller}
-    script = attrs.evolve(script, **{name: number for name, number in numbers.items() if number})
-    if noise_db is not None:
-        script = attrs.evolve(script, noise=NoisePolicy(snr_db=noise_db))
+    script = attrs.evolve(
+        script,
+        dialled_number=to or script.dialled_number,
+        caller_number=caller or script.caller_number,
+        noise=script.noise if noise_db is None else NoisePolicy(snr_db=noise_db),
+    )
     settings, _ = load(config)
     logs.configure(settings.log)
     console = Console()
@@ -103,6 +111,8 @@ def demo(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Serve with the embedded default, call once, book an appointment, and show the row."""
+    from holdfast import demo as demonstration  # noqa: PLC0415 - see MODELS
+
     settings, tenants = load(config)
     logs.configure(attrs.evolve(settings.log, level="warning"))
     _run(partial(demonstration.demo, settings, tenants, script=scenario, console=Console()))
@@ -114,7 +124,7 @@ def _script(say: list[str], wav: list[Path], scenario: str | None, barge_in_at: 
         if say or wav or barge_in_at is not None:
             raise ConfigError("--scenario says all that the caller does: leave out --say, --wav and --barge-in-at")
         return scenarios.load(scenario)
-    turns = (*(Say(text=text) for text in say), *(Play(file=file) for file in wav))
+    turns: tuple[Say | Play, ...] = (*(Say(text=text) for text in say), *(Play(file=file) for file in wav))
     if not turns:
         raise ConfigError("nothing to say: give --say TEXT, --wav FILE or --scenario FILE")
     return CallerScript(steps=conversation(turns, barge_in_at_s=barge_in_at))
