@@ -95,7 +95,7 @@ class STT:
         ]
 
     def _within_bound(self) -> tuple[Self, list[object]]:
-        bound_s = self.owed[-1].end_s - self.policy.keep_s
+        bound_s = self.owed[-1].end_s - self.policy.keep_s - SAME_MOMENT_S
         if self.owed[0].start_s >= bound_s:
             return self, []
         lost = tuple(itertools.takewhile(lambda each: each.start_s < bound_s, self.owed))
