@@ -228,10 +228,11 @@ class Cores:
 
 @attrs.frozen(kw_only=True)
 class ActorPolicy:
-    """How one actor is supervised: its own crashes and its session's."""
+    """How one actor is supervised: its own crashes and its session's. shutdown_s: what it may take to stop."""
 
     restart: RestartType = RestartType.PERMANENT
     policy: RestartPolicy = RestartPolicy()
+    shutdown_s: float = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -547,7 +548,7 @@ class Call:
             specs.append(_child("session", partial(self._session, name), restart=RestartType.PERMANENT))
         supervisor = self.supervisor_type(name=name, specs=specs, policy=policy.policy, on_event=self._event)
         self.cells[name], self.loops[name], self.actors[name] = cell, loop, supervisor
-        return ChildSpec(id=name, start=supervisor.run, restart=policy.restart)
+        return ChildSpec(id=name, start=supervisor.run, restart=policy.restart, shutdown_s=policy.shutdown_s)
 
     async def _session(self, name: str, *, task_status: Incarnation) -> None:
         """Hold one connection to the actor's vendor. It counts as up before it is: nobody waits for a vendor."""

@@ -146,7 +146,7 @@ class Reception:
                 strategy=settings.supervisor.strategy,
                 policy=settings.supervisor.policy,
                 actors={
-                    name: ActorPolicy(restart=each.restart, policy=each.policy)
+                    name: ActorPolicy(restart=each.restart, policy=each.policy, shutdown_s=each.shutdown_s)
                     for name, each in attrs.asdict(settings.actors, recurse=False).items()
                 },
                 longest_s=tenant.limits.longest_call_s or settings.call.longest_call_s,
