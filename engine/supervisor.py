@@ -237,7 +237,7 @@ class _Child:
     initial: bool
     state: ChildState = ChildState.WAITING
     due_at: float = -math.inf  # while waiting: not before
-    wanted: bool = True  # while stopping: to be started again
+    wanted: bool = False  # while stopping: to be started again
     number: int = 0
     # Invariant: there is a life exactly while starting, running or stopping. The scope and the reason are its own.
     life: Incarnation | None = None
@@ -409,7 +409,7 @@ class Supervisor:
         stopping = [child for child in self._children.values() if child.state is ChildState.STOPPING]
         for child in stopping[-1:] if in_order or self._stopping else stopping:
             self._ask_to_stop(child, now)
-        held = in_order and bool(stopping)
+        held = bool(stopping)
         for child in self._children.values():
             takes_turns = in_order or child.initial
             if child.state is ChildState.WAITING and not (held and takes_turns):
@@ -426,7 +426,7 @@ class Supervisor:
         pid = f"{self.name}/{child.spec.id}#{child.number}"
         child.life = Incarnation(child.number, pid, partial(self._started, child))
         child.scope, child.killed_for = trio.CancelScope(shield=True), ""
-        child.state, child.wanted = ChildState.STARTING, True
+        child.state = ChildState.STARTING
         self._nursery.start_soon(self._live, child, child.life, name=pid)
 
     async def _live(self, child: _Child, life: Incarnation) -> None:
@@ -477,11 +477,10 @@ class Supervisor:
         self._restarts, decision = self._restarts.failed(reason, now, child=spec.id, backoff=spec.backoff)
         match decision:
             case Restart(after_s=after_s):
-                child.state, child.due_at = ChildState.WAITING, now + after_s
-                for sibling in self._siblings(child):
-                    sibling.due_at = max(sibling.due_at, child.due_at)
-                    sibling.wanted = sibling.spec.restart is not TEMPORARY
-                    sibling.state = ChildState.STOPPING if sibling.life else ChildState.WAITING
+                for each in self._restarted_with(child):
+                    each.due_at = max(each.due_at, now + after_s)
+                    each.wanted = each.spec.restart is not TEMPORARY
+                    each.state = ChildState.STOPPING if each.life else ChildState.WAITING
                 self._tell(RestartScheduled(**self._about(child), after_s=after_s))
             case GiveUp(history=history):
                 self._tell(GaveUp(**self._about(child), reason=reason, history=history))
@@ -489,33 +488,30 @@ class Supervisor:
             case _:
                 assert_never(decision)
 
-    def _siblings(self, child: _Child) -> Sequence[_Child]:
-        """Return those who are restarted with a child: also, as in OTP, those that had returned or been stopped."""
+    def _restarted_with(self, child: _Child) -> Sequence[_Child]:
+        """Return a child and those who share its fate: also, as in OTP, those that had returned or been stopped."""
         order = tuple(self._children.values())
         match self.strategy:
             case Strategy.ONE_FOR_ONE:
-                return ()
+                return (child,)
             case Strategy.ONE_FOR_ALL:
-                return tuple(each for each in order if each is not child)
+                return order
             case Strategy.REST_FOR_ONE:
-                return order[order.index(child) + 1 :]
+                return order[order.index(child) :]
             case _:
                 assert_never(self.strategy)
 
     def _heed_significant(self, child: _Child) -> None:
-        if self._stopping or not child.spec.significant:
-            return
         others_live = any(
             each.spec.significant and each.state is not ChildState.STOPPED for each in self._children.values()
         )
-        if self.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not others_live:
+        if child.spec.significant and (self.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not others_live):
             self._tell(SignificantEnded(**self._about(child)))
             self.stop()
 
     def _fail(self, outcome: Exception, cause: BaseException | None) -> None:
-        if self._outcome is None:
-            self._outcome, outcome.__cause__ = outcome, cause
-            self.stop()
+        self._outcome, outcome.__cause__ = outcome, cause
+        self.stop()
 
     def _retire(self, child: _Child) -> None:
         """Stop a child for good."""
