@@ -46,11 +46,11 @@ class Play:
 class Listen:
     """Wait until the agent has said something and is finished.
 
-    silence_s: so much silence says that it is finished. 0.8: longer than the pause between two of its sentences.
+    silence_s: so much silence says that it is finished. 1.0: longer than any pause between two of its sentences.
     timeout_s: then the caller loses patience and goes on.
     """
 
-    silence_s: float = attrs.field(default=0.8, validator=gt(0))
+    silence_s: float = attrs.field(default=1.0, validator=gt(0))
     timeout_s: float = attrs.field(default=20.0, validator=gt(0))
 
 
