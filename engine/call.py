@@ -324,6 +324,8 @@ class Call:
     actors: dict[str, Supervisor] = attrs.field(init=False, factory=dict)
     # In order of starting: "archive", "tasks", "call" (the actors), "line".
     supervisors: dict[str, Supervisor] = attrs.field(init=False)
+    # Where each sender's messages go, by their class.
+    outlets: dict[str, dict[type, tuple[Port, ...]]] = attrs.field(init=False, factory=dict)
     seams: dict[str, SessionSeam[Any, Any]] = attrs.field(init=False, factory=dict)
     bad_messages: int = attrs.field(init=False, default=0)
     _log: structlog.stdlib.BoundLogger = attrs.field(init=False)
@@ -355,8 +357,9 @@ class Call:
             "line": self._supervisor("line", [_child(name, start, restart=TRANSIENT) for name, start in line]),
         }
         self._stopped = {name: trio.Event() for name in self.supervisors}
+        self.outlets = {edge.sender: self._outlets(edge.sender) for edge in self.wiring.edges}
         for name, loop in self.loops.items():
-            loop.outlets = self._outlets(name)
+            loop.outlets = self.outlets[name]
 
     def _supervisor(
         self, name: str, specs: Sequence[ChildSpec], *, strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -479,9 +482,8 @@ class Call:
 
     def tell(self, sender: str, message: object) -> None:
         """Send a message that belongs to a part of the call rather than to an actor."""
-        for edge in self.wiring.sent_by(sender):
-            if edge.message is type(message):
-                self._port(edge)(message)
+        for port in self.outlets[sender][type(message)]:
+            port(message)
 
     def _outlets(self, name: str) -> dict[type, tuple[Port, ...]]:
         readers = {edge.reader for edge in self.wiring.sent_by(name)}
