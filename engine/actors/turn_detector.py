@@ -36,8 +36,8 @@ class TurnPolicy:
     barge_words: words over the agent that stop it. 2: one may be "okay".
     barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
-    monologue_s: how long the agent is believed to speak before the silence counts all the same. 60.0: nobody
-        listens longer, so the news of its end must have been lost.
+    monologue_s: how long either is believed to speak, without a word from the caller, before it counts as silence all
+        the same. 60.0: nobody listens longer, so it is noise, or the news of the end was lost.
     """
 
     complete_s: float = 0.3
@@ -71,12 +71,15 @@ class TurnDetector:
     policy: TurnPolicy = TurnPolicy()
     turn: int = 0
     floor: Floor = Floor.CALLER
+    # The newest turn that the agent was heard in, or that was cut: news of the playout of older ones is stale.
+    heard: int = -1
     open: Words = Words()
     covered_s: float = 0.0
     # The caller's sound, by the line's detector: since when, while it lasts; and the end of the last.
     speaking_s: float | None = None
     spoke_s: float = 0.0
-    # Invariant: `turn_due` is a time exactly while there are open words; `barge_due` only while both speak.
+    # Invariant: `turn_due` is a time exactly while there are open words; `barge_due` only while both speak; from the
+    # agent's first sound to the line's end one of them is a time, so nobody waits for ever.
     turn_due: float = NEVER
     barge_due: float = NEVER
     idle_due: float = NEVER
@@ -86,32 +89,32 @@ class TurnDetector:
         """The first of what is due."""
         return min(self.turn_due, self.barge_due, self.idle_due)
 
-    def handle(self, message: Inbox, now: float) -> tuple[Self, list[object]]:  # noqa: PLR0911 - one line a message
+    def handle(self, message: Inbox, now: float) -> tuple[Self, list[object]]:
         """Return the core that follows `message`, and what it sends."""
         match message:
             case Transcript(is_final=False, text=text):
-                core = attrs.evolve(self, idle_due=self._later(now))._alive(now) if text else self
+                core = self._alive(now)._idling(now) if text else self
                 return core._interrupted(text, now)
             case Transcript(text="", covered_s=covered_s):
                 return attrs.evolve(self, covered_s=max(self.covered_s, covered_s))._rearmed(now), []
             case Transcript():
                 return self._said(message, now)
             case SpeechStarted(at_s=at_s):
-                core = attrs.evolve(self, speaking_s=at_s, idle_due=NEVER)
-                return core._barging(max(now, at_s + self.policy.barge_s))._alive(now), []
+                core = attrs.evolve(self, speaking_s=at_s)
+                return core._barging(max(now, at_s + self.policy.barge_s))._alive(now)._idling(now), []
             case SpeechStopped(at_s=at_s):
                 core = attrs.evolve(self, speaking_s=None, spoke_s=at_s, barge_due=NEVER)
                 return core._rearmed(now)._idling(now), []
             case Dtmf(digit=digit, at_s=at_s):
                 words = Words(text=f"{self.open.text} {digit}".strip(), end_s=at_s, final_at=now, alive_at=now)
                 core, effects = self._cut(now) if self.floor is not Floor.CALLER else (self, [])
-                return attrs.evolve(core, open=words, turn_due=now + self.policy.longest_s, idle_due=NEVER), effects
-            case Playing(turn=turn) if turn == self.turn:
-                core = attrs.evolve(self, floor=Floor.AGENT, idle_due=now + self.policy.monologue_s)
-                return core._barging(now + self.policy.barge_s), []
-            case Stopped(turn=turn) if turn == self.turn:
-                core = attrs.evolve(self, floor=Floor.CALLER, barge_due=NEVER)
-                return core._idling(now), []
+                return attrs.evolve(core, open=words)._rearmed(now)._idling(now), effects
+            case Playing(turn=turn) if turn > self.heard:
+                core = attrs.evolve(self, floor=Floor.AGENT, heard=turn)
+                return core._barging(now + self.policy.barge_s)._idling(now), []
+            case Stopped(turn=turn) if turn == self.heard:
+                floor = Floor.CALLER if turn == self.turn else Floor.PENDING
+                return attrs.evolve(self, floor=floor, barge_due=NEVER)._idling(now), []
             case Playing() | Stopped():
                 return self, []  # of a turn that is over
             case LineClosed():
@@ -129,8 +132,8 @@ class TurnDetector:
         if self.turn_due <= now:
             return self._ended(now)
         turn = self.turn + 1
-        core = attrs.evolve(self, turn=turn, floor=Floor.PENDING, idle_due=now + self.policy.idle_s)
-        return core, [CallerIdle(turn=turn)]
+        core = attrs.evolve(self, turn=turn, floor=Floor.PENDING, barge_due=NEVER, speaking_s=None)
+        return core._idling(now), [CallerIdle(turn=turn)]
 
     def _said(self, heard: Transcript, now: float) -> tuple[Self, list[object]]:
         """Take final words: over the agent they may stop it; in any case they wait to be answered."""
@@ -142,8 +145,8 @@ class TurnDetector:
             alive_at=now,
         )
         core, effects = self._interrupted(heard.text, now)
-        core = attrs.evolve(core, open=words, covered_s=max(self.covered_s, heard.covered_s), idle_due=NEVER)
-        return core._rearmed(now), effects
+        core = attrs.evolve(core, open=words, covered_s=max(self.covered_s, heard.covered_s))
+        return core._rearmed(now)._idling(now), effects
 
     def _interrupted(self, text: str, now: float) -> tuple[Self, list[object]]:
         """Stop the agent if `text`, with the open words, takes the floor. Before it is heard, any word does."""
@@ -153,16 +156,15 @@ class TurnDetector:
 
     def _cut(self, now: float) -> tuple[Self, list[object]]:
         at_s = self.spoke_s if self.speaking_s is None else self.speaking_s
-        core = attrs.evolve(self, floor=Floor.CALLER, barge_due=NEVER)
+        core = attrs.evolve(self, floor=Floor.CALLER, heard=self.turn, barge_due=NEVER)
         return core._idling(now), [BargedIn(turn=self.turn, at_s=at_s)]
 
     def _ended(self, now: float) -> tuple[Self, list[object]]:
         turn = self.turn + 1
         words = self.open
-        core = attrs.evolve(
-            self, turn=turn, floor=Floor.PENDING, open=Words(), turn_due=NEVER, idle_due=now + self.policy.idle_s
-        )
-        return core, [
+        floor = Floor.AGENT if self.floor is Floor.AGENT else Floor.PENDING  # "okay" is no end of what it agrees to
+        core = attrs.evolve(self, turn=turn, floor=floor, open=Words(), turn_due=NEVER)
+        return core._idling(now), [
             TurnEnded(turn=turn, text=words.text, end_s=words.end_s),
             Timing(turn=turn, stage="last_word", at_s=words.end_s),
             Timing(turn=turn, stage="transcript_final", at_s=words.final_at),
@@ -188,11 +190,10 @@ class TurnDetector:
         return attrs.evolve(self, barge_due=due if both else NEVER)
 
     def _idling(self, now: float) -> Self:
-        silent = self.floor is Floor.CALLER and self.speaking_s is None and not self.open.text
-        return attrs.evolve(self, idle_due=now + self.policy.idle_s if silent else NEVER)
-
-    def _later(self, now: float) -> float:
-        return NEVER if self.idle_due == NEVER else now + self.policy.idle_s
+        """Return the core with silence counted from now; open words are due long before."""
+        sound = self.floor is Floor.AGENT or self.speaking_s is not None
+        wait = self.policy.monologue_s if sound else self.policy.idle_s
+        return attrs.evolve(self, idle_due=NEVER if self.open.text else now + wait)
 
     def fresh(self, suspect: Self) -> Self:
         """Return a new core with the suspect's open words, due at the latest when words must be."""
@@ -215,7 +216,11 @@ class TurnDetector:
         )
 
     def bare(self, suspect: Self) -> Self:
-        """Return a new core with the newest turn's number and how far the caller was heard."""
+        """Return a new core with the newest turns' numbers and how far the caller was heard."""
         return attrs.evolve(
-            self, turn=int(suspect.turn), covered_s=float(suspect.covered_s), spoke_s=float(suspect.spoke_s)
+            self,
+            turn=int(suspect.turn),
+            heard=int(suspect.heard),
+            covered_s=float(suspect.covered_s),
+            spoke_s=float(suspect.spoke_s),
         )
