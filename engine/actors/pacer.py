@@ -44,9 +44,11 @@ class PacingPolicy:
     """How far ahead of the caller's ear audio is sent, and how long the end of things is waited for.
 
     lead_s: audio kept in Twilio's buffer. 0.2: rides out a stall of the loop; a barge-in empties it by `clear`.
-    join_s: buffered audio below which a part of a frame is sent padded, rather than held for what comes. 0.04: two frames.
+    join_s: buffered audio below which a part of a frame is sent padded, rather than held for what comes. 0.04: two
+        frames.
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
-    echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round trip.
+    echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round
+        trip.
     hang_up_s: how long a goodbye is waited for. 10.0: DESIGN, "HangUp".
     """
 

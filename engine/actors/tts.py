@@ -16,9 +16,9 @@ from engine.messages.synthesis import (
     AgentAudioEnded,
     AgentAudioTrimmed,
     CancelSynthesis,
-    SynthesisEnded,
     Synthesise,
     Synthesised,
+    SynthesisEnded,
 )
 from engine.messages.turns import BargedIn
 
@@ -30,7 +30,8 @@ class Piece:
     """A sentence that is not wholly spoken yet.
 
     words: whole words whose audio was passed on, timed from the piece's first sample.
-    passed_bytes: audio passed on. held: audio that waits for the end, of a voice that does not say which words it holds.
+    passed_bytes: audio passed on. held: audio that waits for the end, of a voice that does not say which words it
+        holds.
     resumed_bytes: where in the piece the present session's audio begins.
     """
 
