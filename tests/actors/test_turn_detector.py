@@ -383,7 +383,7 @@ EVENTS = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(GAPS, EVENTS)), max_size=40))
+@given(st.lists(st.tuples(GAPS, EVENTS), max_size=40))
 def test_every_word_is_in_one_turn_and_turns_only_rise(plan: list[tuple[float, object]]) -> None:
     core = TurnDetector()
     told: list[object] = []
