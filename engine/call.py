@@ -8,11 +8,11 @@ down the path, and when it has left the Pacer the tree is stopped, what lies in 
 tools under way and the archive are waited for, and the call is over.
 """
 
-import enum
-from collections import deque
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Protocol, TypeAlias, assert_never
+from typing import Any, ClassVar
 
 import attrs
 import structlog
@@ -25,12 +25,11 @@ from engine.actors.stt import STT
 from engine.actors.tts import TTS
 from engine.actors.turn_detector import TurnDetector
 from engine.actors.twilio_io import TwilioIO
-from engine.codec import twilio
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
+from engine.errands import Errands
 from engine.loop import Kind, Loop, Remedy, SessionSeam, StepRaised
 from engine.mailbox import Cell, Core, Envelope, SessionCore
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
-from engine.messages.errors import EngineBug, ProviderRefused, WireError
 from engine.messages.line import (
     CloseLine,
     LineAudio,
@@ -61,29 +60,27 @@ from engine.messages.synthesis import (
     AgentAudioEnded,
     AgentAudioTrimmed,
     CancelSynthesis,
-    SynthesisEnded,
     Synthesise,
     Synthesised,
+    SynthesisEnded,
 )
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from engine.policy import RestartPolicy
-from engine.providers.contract import Model, ModelRequest, Recogniser, ToolSchema, Voice
+from engine.providers.contract import Model, Recogniser, Tools, Voice
+from engine.scribe import Archive, Scribe
 from engine.supervisor import (
-    TEMPORARY,
-    TRANSIENT,
     ChildFailed,
     ChildSpec,
-    ChildStarted,
     GaveUp,
     GaveUpError,
     Incarnation,
     RestartScheduled,
     RestartType,
-    Start,
     Strategy,
     SupervisionEvent,
     Supervisor,
 )
+from engine.trunk import Line, Trunk, Vad
 from engine.wiring import AtBound, Edge, Port, SetAside, Wiring
 
 # ── the tables ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,49 +168,6 @@ for _name, _inbox in INBOXES.items():
 # ── what a call is given ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Line(Protocol):
-    """The socket to the phone network, from the engine's side."""
-
-    async def receive(self) -> str | bytes:
-        """Return the next message. Raises trio.EndOfChannel when the peer has gone."""
-
-    async def send(self, text: str) -> None:
-        """Send a message; always a checkpoint. Raises trio.BrokenResourceError when the peer has gone."""
-
-    async def aclose(self) -> None:
-        """Close with code 1000: what was sent is delivered, and the phone network goes on with its next verb."""
-
-
-class Tools(Protocol):
-    """What the agent can do in this call."""
-
-    def schemas(self) -> tuple[ToolSchema, ...]:
-        """Return the tools as a model is told of them."""
-
-    async def run(self, call: CallTool) -> ToolReturned:
-        """Run a tool, recorded before it runs, once for its id. Failures are results."""
-
-
-class Archive(Protocol):
-    """Where a call leaves its conversation. Writes come one at a time, in order."""
-
-    async def opened(self) -> None:
-        """Note that the call has begun."""
-
-    async def put(self, item: Record | Timing) -> None:
-        """Keep an item; again changes nothing."""
-
-    async def ended(self, reason: str) -> None:
-        """Note how the call ended."""
-
-
-class Vad(Protocol):
-    """A voice activity detector with the state of one line."""
-
-    def voiced(self, frame: bytes) -> bool:
-        """Whether there is speech in a frame of 160 bytes of µ-law."""
-
-
 @attrs.frozen(kw_only=True)
 class Cores:
     """The cores that a call begins with, by the tenant's policies."""
@@ -273,32 +227,7 @@ class Plan:
     on_raise: Callable[[StepRaised], None] = lambda _report: None
 
 
-class Phase(enum.Enum):
-    """How far a call has come."""
-
-    OPEN = "open"
-    CLOSING = "the line is gone, and the end flows down the path"
-    DRAINING = "no actor runs any more; what lies in mailboxes is worked off"
-
-
-ARCHIVE_BOUND = 100_000
-"""Rows that may wait for the archive. An hour's call has some thousand, so a database away for a call loses nothing."""
-
-LINE_BOUND = 3000
-"""Messages that may wait for the line: a minute of audio. A peer that is that far behind has stopped reading."""
-
-LOGGED_BAD_MESSAGES = 5
-"""Malformed messages of one call that are logged; the others are counted."""
-
 _QUIET_FIELDS = {"happened_at", "history", "error"}
-
-FromLine: TypeAlias = LineAudio | LineDtmf | LineMark | LineEnded
-ToLine: TypeAlias = SendMedia | SendMark | SendClear | CloseLine
-END_CALL_TOOL = ToolSchema(
-    name=agent.END_CALL,
-    description="End the phone call after what you have said in this turn was heard. Say goodbye first.",
-    input_schema={"type": "object", "properties": {}, "additionalProperties": False},
-)
 
 # ── the call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -317,67 +246,66 @@ class Call:
     line: Line
     plan: Plan
     opened_at: float = attrs.field(init=False, factory=trio.current_time)
-    phase: Phase = attrs.field(init=False, default=Phase.OPEN)
-    reason: str = attrs.field(init=False, default="")
+    log: structlog.stdlib.BoundLogger = attrs.field(init=False)
+    trunk: Trunk = attrs.field(init=False)
+    errands: Errands = attrs.field(init=False)
+    scribe: Scribe = attrs.field(init=False)
+    # The six, by name: what outlives their tasks, their loops, their supervisors, their present sessions.
     cells: dict[str, Cell[Any]] = attrs.field(init=False, factory=dict)
     loops: dict[str, Loop] = attrs.field(init=False, factory=dict)
     actors: dict[str, Supervisor] = attrs.field(init=False, factory=dict)
-    # In order of starting: "archive", "tasks", "call" (the actors), "line".
+    seams: dict[str, SessionSeam[Any, Any]] = attrs.field(init=False, factory=dict)
+    # In order of starting.
     supervisors: dict[str, Supervisor] = attrs.field(init=False)
     # Where each sender's messages go, by their class.
-    outlets: dict[str, dict[type, tuple[Port, ...]]] = attrs.field(init=False, factory=dict)
-    seams: dict[str, SessionSeam[Any, Any]] = attrs.field(init=False, factory=dict)
-    bad_messages: int = attrs.field(init=False, default=0)
-    _log: structlog.stdlib.BoundLogger = attrs.field(init=False)
-    _running: dict[str, Callable[[], None]] = attrs.field(init=False, factory=dict)
-    _to_line: deque[ToLine] = attrs.field(init=False, factory=deque)
-    _line_woken: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _line_gone: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _ended: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _archive_in: trio.MemorySendChannel[Record | Timing] = attrs.field(init=False)
-    _archive_out: trio.MemoryReceiveChannel[Record | Timing] = attrs.field(init=False)
-    # What is being written; it is written again if the writing died.
-    _archiving: Record | Timing | None = attrs.field(init=False, default=None)
-    _sending: ToLine | None = attrs.field(init=False, default=None)
-    _begun: set[str] = attrs.field(init=False, factory=set)
-    _stopped: dict[str, trio.Event] = attrs.field(init=False)
-    _archived: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _task_ended: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _repeat_at: float = attrs.field(init=False, default=-1e9)
+    outlets: dict[str, dict[type, tuple[Port, ...]]] = attrs.field(init=False)
+    _stopped: dict[str, trio.Event] = attrs.field(init=False, factory=dict)
+    # Set when `LineClosed` has left the Pacer: nobody on the path owes anything any more.
+    _path_closed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _asked_to_repeat_at: float = attrs.field(init=False, default=-math.inf)
 
     def __attrs_post_init__(self) -> None:
-        self._log = structlog.get_logger("engine.call").bind(call_sid=self.plan.call_sid)
-        self._archive_in, self._archive_out = trio.open_memory_channel[Record | Timing](ARCHIVE_BOUND)
-        policy = self.plan.policy
-        line = (("writer", self._write_line), ("reader", self._read_line))
+        plan, tell = self.plan, self.tell
+        self.log = log = structlog.get_logger("engine.call").bind(call_sid=plan.call_sid)
+        self.trunk = Trunk(
+            line=self.line, stream_sid=plan.stream_sid, vad=plan.vad, tell=partial(tell, "line"), log=log
+        )
+        self.scribe = Scribe(archive=plan.archive, log=log)
+        self.errands = Errands(
+            model=plan.model,
+            tools=plan.tools,
+            prompt=plan.prompt,
+            tell_agent=partial(tell, "model"),
+            tell_result=partial(tell, "tools"),
+            log=log,
+        )
+        tree = [self._actor(name) for name in INBOXES]
         self.supervisors = {
-            "archive": self._supervisor("archive", (_child("writer", self._write_archive, restart=TRANSIENT),)),
-            "tasks": self.supervisor_type(name="tasks", specs=(), on_event=self._task_event),
-            "call": self._supervisor("call", [self._actor(name) for name in INBOXES], strategy=policy.strategy),
-            "line": self._supervisor("line", [_child(name, start, restart=TRANSIENT) for name, start in line]),
+            "archive": self._supervisor("archive", [self.scribe.spec()]),
+            "errands": self.errands.supervisor,
+            "call": self._supervisor("call", tree, strategy=plan.policy.strategy),
+            "line": self._supervisor("line", self.trunk.specs()),
         }
-        self._stopped = {name: trio.Event() for name in self.supervisors}
-        self.outlets = {edge.sender: self._outlets(edge.sender) for edge in self.wiring.edges}
+        ports = self._ports()
+        self.outlets = {edge.sender: self.wiring.outlets(edge.sender, ports) for edge in self.wiring.edges}
         for name, loop in self.loops.items():
             loop.outlets = self.outlets[name]
-
-    def _supervisor(
-        self, name: str, specs: Sequence[ChildSpec], *, strategy: Strategy = Strategy.ONE_FOR_ONE
-    ) -> Supervisor:
-        return self.supervisor_type(
-            name=name, specs=specs, strategy=strategy, policy=self.plan.policy.policy, on_event=self._event
-        )
 
     def clock(self) -> float:
         """Return the seconds since the call opened: every core's `now`."""
         return trio.current_time() - self.opened_at
+
+    @property
+    def reason(self) -> str:
+        """Why the call ended; empty while it is open."""
+        return self.trunk.reason
 
     async def run(self) -> str:
         """Serve the call to its end and return why it ended.
 
         Cancelled, it still works off what lies in mailboxes and waits `shutdown_s` for tools and archive.
         """
-        self._log.info("call_opened", stream_sid=self.plan.stream_sid)
+        self.log.info("call_opened", stream_sid=self.plan.stream_sid)
         await self.plan.archive.opened()
         async with trio.open_nursery() as nursery:
             try:
@@ -385,150 +313,105 @@ class Call:
                     await nursery.start(self._supervise, name)
                 self.tell("call", CallOpened(greeting=self.plan.greeting))
                 with trio.move_on_after(self.plan.policy.longest_s):
-                    await self._line_gone.wait()
-                self._line_over("longest_call_s")
+                    await self.trunk.gone.wait()
+                self.trunk.end("longest_call_s")
                 with trio.move_on_after(self.plan.policy.closing_s):
-                    await self._ended.wait()
+                    await self._path_closed.wait()
             finally:
-                self._line_over("cancelled")
+                self.trunk.end("cancelled")
                 with trio.CancelScope(shield=True):
                     await self._wind_up()
-        self._log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
+        self.log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
         return self.reason
 
+    def tell(self, sender: str, message: object) -> None:
+        """Send a message of a part of the call that is no actor. Never waits, never raises."""
+        for port in self.outlets[sender][type(message)]:
+            port(message)
+
+    def counts(self) -> dict[str, int]:
+        """Return what was dropped and set aside in this call, by edge, and the line's bad messages."""
+        counts = {name: count for cell in self.cells.values() for name, count in sorted(cell.counts.items())}
+        return {**counts, **({"bad messages": self.trunk.bad_messages} if self.trunk.bad_messages else {})}
+
+    # Its end.
+
     async def _supervise(self, name: str, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run a supervisor until `_wind_up` stops it, which is always: a cancellation only begins the end."""
-        self._begun.add(name)
+        """Run a supervisor until `_wind_up` stops it: even a cancellation only begins the end."""
+        self._stopped[name] = trio.Event()
         with trio.CancelScope(shield=True):
             try:
                 await self.supervisors[name].run(task_status=task_status)
             except GaveUpError as error:
-                self._log.error("gave_up", supervisor=name, child=error.child, reason=error.reason)
-                if name == "call":
-                    await self._say_sorry()
-                if name in {"call", "line"}:
-                    self._line_over("gave_up")
+                await self._gave_up(name, error)
             finally:
                 self._stopped[name].set()
 
+    async def _gave_up(self, name: str, error: GaveUpError) -> None:
+        """Go on without the archive or the errands; without the actors or the line, end the call."""
+        self.log.error("gave_up", supervisor=name, child=error.child, reason=error.reason)
+        if name == "call":
+            await self._say_sorry()
+        if name in {"call", "line"}:
+            self.trunk.end("gave_up")
+
     async def _say_sorry(self) -> None:
-        """Apologise without the actors, who are gone, and close the line."""
+        """Apologise without the actors, who are gone."""
         clip = self.plan.cores.pacer.clips.get(agent.APOLOGY)
         sound = b"" if clip is None else clip.audio
-        self._queue_for_line(SendClear())
-        self._queue_for_line(SendMedia(audio=sound + bytes([SILENCE]) * (-len(sound) % FRAME_BYTES)))
+        self.trunk.put(SendClear())
+        self.trunk.put(SendMedia(audio=sound + bytes([SILENCE]) * (-len(sound) % FRAME_BYTES)))
         with trio.move_on_after(len(sound) / RATE_HZ + 0.5):
-            await self._line_gone.wait()
-
-    def _line_over(self, reason: str) -> None:
-        """The line is gone, or is given up: the end flows down the path. Only the first reason counts."""
-        if self.phase is Phase.OPEN:
-            self.phase = Phase.CLOSING
-            self.reason = reason
-            self.tell("line", LineEnded(reason=reason))
-            self._line_gone.set()
+            await self.trunk.gone.wait()
 
     async def _wind_up(self) -> None:
         """Stop the actors, work off their mailboxes, wait for the tools and the archive, close the line."""
-        policy = self.plan.policy
+        shutdown_s = self.plan.policy.shutdown_s
         await self._stop("call")
-        self.phase = Phase.DRAINING
+        self.errands.close()
         self.drain()
-        with trio.move_on_after(policy.shutdown_s):
-            while any(child.id.startswith("tool ") for child in self.supervisors["tasks"].children()):
-                self._task_ended = trio.Event()
-                await self._task_ended.wait()
-        await self._stop("tasks")
+        with trio.move_on_after(shutdown_s):
+            await self.errands.tools_ended()
+        await self._stop("errands")
         self.drain()
-        self._archive_in.close()
-        with trio.move_on_after(policy.shutdown_s) as late:
-            await self._archived.wait()
-        if late.cancelled_caught:
-            self._log.error("archive_cut_off", waiting=self._archive_out.statistics().current_buffer_used)
+        self.scribe.close()
+        with trio.move_on_after(shutdown_s):
+            await self.scribe.written.wait()
+            await self.plan.archive.ended(self.reason)
+        if self.scribe.waiting():
+            self.log.error("records_lost", count=self.scribe.waiting())
         await self._stop("archive")
         await self._stop("line")
-        with trio.move_on_after(policy.shutdown_s):
-            await self.plan.archive.ended(self.reason)
         await self.line.aclose()
 
     async def _stop(self, name: str) -> None:
-        self.supervisors[name].stop()
-        if name in self._begun:
+        if name in self._stopped:
+            self.supervisors[name].stop()
             await self._stopped[name].wait()
 
     def drain(self) -> None:
-        """Work off the mailboxes in plain steps, without sessions; the end is told to whom it did not reach."""
-        for told in (False, True):
-            if told and not self._ended.is_set():
-                closed = LineClosed(reason=self.reason, at_s=self.clock())
-                self.cells["turn_detector"].put(Envelope(closed, None, self.clock()))
-            while any(cell.waiting() or cell.in_hand for cell in self.cells.values()):
-                for name in reversed(tuple(INBOXES)):
-                    self._drained(name)
+        """Work off the mailboxes in plain steps, without sessions; tell of the end whom it did not reach."""
+        self._work_off()
+        if not self._path_closed.is_set():
+            closed = LineClosed(reason=self.reason, at_s=self.clock())
+            self.cells["turn_detector"].put(Envelope(closed, None, self.clock()))
+            self._work_off()
 
-    def _drained(self, name: str) -> None:
-        cell, loop = self.cells[name], self.loops[name]
-        while cell.waiting() or cell.in_hand:
-            try:
-                loop.step()
-            except StepRaised:
-                continue  # told by `raised`; the cell knows how to go on
-
-    def counts(self) -> dict[str, int]:
-        """Return what was dropped and set aside in this call, by edge."""
-        return {name: count for cell in self.cells.values() for name, count in sorted(cell.counts.items())}
-
-    # Ports.
-
-    def tell(self, sender: str, message: object) -> None:
-        """Send a message that belongs to a part of the call rather than to an actor."""
-        for port in self.outlets[sender][type(message)]:
-            port(message)
-
-    def _outlets(self, name: str) -> dict[type, tuple[Port, ...]]:
-        readers = {edge.reader for edge in self.wiring.sent_by(name)}
-        return self.wiring.outlets(name, dict.fromkeys(readers, self._port))
-
-    def _port(self, edge: Edge) -> Port:
-        """Return where an edge ends. No port waits, and none raises."""
-        match edge.reader:
-            case "line":
-                return self._queue_for_line
-            case "model" | "tools":
-                return self._start_task
-            case "archive":
-                return self._keep
-            case "log":
-                return self._count
-            case "call":
-                return self._finished
-            case "stt.session" | "tts.session":
-                return partial(self._ask_session, edge.reader.removesuffix(".session"))
-            case reader:
-                return self.cells[reader].port(edge)
-
-    def _ask_session(self, name: str, ask: object) -> None:
-        seam = self.seams.get(name)
-        if seam is not None:
-            seam.put(ask)
-
-    def _keep(self, item: object) -> None:
-        assert isinstance(item, Record | Timing)
-        try:
-            self._archive_in.send_nowait(item)
-        except (trio.WouldBlock, trio.ClosedResourceError):
-            self._log.error("archive_item_lost", item=repr(item))
-
-    def _count(self, counted: object) -> None:
-        assert isinstance(counted, Counted)
-        self._log.warning("counted", name=counted.name, amount=counted.amount)
-
-    def _finished(self, closed: object) -> None:
-        assert isinstance(closed, LineClosed)
-        self.reason = self.reason or closed.reason
-        self._ended.set()
+    def _work_off(self) -> None:
+        while any(cell.waiting() or cell.in_hand for cell in self.cells.values()):
+            for name in reversed(tuple(INBOXES)):
+                # A raise is told by `_raised`, and leaves the cell ready for the next step.
+                with suppress(StepRaised):
+                    self.loops[name].step()
 
     # Actors.
+
+    def _supervisor(
+        self, name: str, specs: Sequence[ChildSpec], *, strategy: Strategy = Strategy.ONE_FOR_ONE
+    ) -> Supervisor:
+        return self.supervisor_type(
+            name=name, specs=specs, strategy=strategy, policy=self.plan.policy.policy, on_event=self._event
+        )
 
     def _actor(self, name: str) -> ChildSpec:
         """Make an actor's cell, loop and supervisor, and return it as a child of the call."""
@@ -545,9 +428,9 @@ class Call:
             useful=partial(self._useful, name),
             raised=self._raised,
         )
-        specs = [_child("loop", loop.run, restart=RestartType.PERMANENT)]
+        specs = [ChildSpec(id="loop", start=loop.run, shutdown_s=0.0)]
         if isinstance(first, SessionCore):
-            specs.append(_child("session", partial(self._session, name), restart=RestartType.PERMANENT))
+            specs.append(ChildSpec(id="session", start=partial(self._session, name), shutdown_s=0.0))
         supervisor = self.supervisor_type(name=name, specs=specs, policy=policy.policy, on_event=self._event)
         self.cells[name], self.loops[name], self.actors[name] = cell, loop, supervisor
         return ChildSpec(id=name, start=supervisor.run, restart=policy.restart, shutdown_s=policy.shutdown_s)
@@ -556,13 +439,12 @@ class Call:
         """Hold one connection to the actor's vendor. It counts as up before it is: nobody waits for a vendor."""
         task_status.started()
         vendor = self.plan.recogniser if name == "stt" else self.plan.voice
-        edges = {edge.message: edge for edge in self.wiring.sent_by(f"{name}.session")}
         seam = self.seam_type(
             self.cells[name],
             vendor.vendor,
             task_status.number,
             stalled=partial(self._close_session, name),
-            edges=edges,
+            edges={edge.message: edge for edge in self.wiring.sent_by(f"{name}.session")},
         )
         self.seams[name] = seam
         try:
@@ -570,25 +452,60 @@ class Call:
         finally:
             seam.closed()
 
-    def _close_session(self, name: str, reason: str) -> None:
-        if len(self.actors[name].children()) > 1:
-            self.actors[name].cancel("session", reason)
-
     def _useful(self, name: str, child: str) -> None:
         self.actors[name].useful(child)
 
+    def _close_session(self, name: str, reason: str) -> None:
+        if any(child.id == "session" for child in self.actors[name].children()):
+            self.actors[name].cancel("session", reason)
+
+    # Ports: where edges end. None waits, none raises.
+
+    def _ports(self) -> dict[str, Callable[[Edge], Port]]:
+        """Return how a port is made for an edge, by its reader."""
+        parts: dict[str, Port] = {
+            "stt.session": partial(self._ask_session, "stt"),
+            "tts.session": partial(self._ask_session, "tts"),
+            "line": self.trunk.put,
+            "model": self.errands.put,
+            "tools": self.errands.put,
+            "archive": self.scribe.put,
+            "log": self._counted,
+            "call": lambda _closed: self._path_closed.set(),
+        }
+        cells = {name: cell.port for name, cell in self.cells.items()}
+        return {**cells, **{name: partial(_same, port) for name, port in parts.items()}}
+
+    def _ask_session(self, name: str, ask: object) -> None:
+        seam = self.seams.get(name)
+        if seam is not None:
+            seam.put(ask)
+
+    def _counted(self, counted: object) -> None:
+        assert isinstance(counted, Counted)
+        self.log.warning("counted", name=counted.name, amount=counted.amount)
+
+    # What is seen of it.
+
+    def _event(self, event: SupervisionEvent) -> None:
+        """Log what a supervisor saw or decided: who, why, what next."""
+        if isinstance(event, ChildFailed | RestartScheduled | GaveUp):
+            details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
+            self.log.warning(_snake(type(event).__name__), **details)
+
     def _stalled(self, name: str, edge: Edge) -> None:
-        self._log.error("actor_stalled", actor=name, edge=str(edge), bound=edge.bound)
+        self.log.error("actor_stalled", actor=name, edge=str(edge), bound=edge.bound)
         self.actors[name].cancel("loop", f"stalled: {edge} is full")
 
     def _raised(self, report: StepRaised) -> None:
-        self._log.error(
+        self.log.error(
             "step_raised",
             actor=report.actor,
             step=report.kind.value,
             at_s=round(report.now, 3),
             message=repr(report.message),
             core=repr(report.core),
+            error=repr(report.error),
             then=report.remedy.value,
         )
         self.plan.on_raise(report)
@@ -597,169 +514,20 @@ class Call:
 
     def _lost(self, name: str, edge: Edge, why: str) -> None:
         if why == "set aside":
-            self._log.error("message_set_aside", actor=name, edge=str(edge))
+            self.log.error("message_set_aside", actor=name, edge=str(edge))
             if edge.set_aside is SetAside.REPEAT:
                 self._ask_to_repeat()
 
     def _ask_to_repeat(self) -> None:
         """Have the caller asked to say it again; once for a burst of faults."""
-        if self.clock() - self._repeat_at >= self.plan.policy.repeat_s and self.phase is Phase.OPEN:
-            self._repeat_at = self.clock()
-            self._log.warning("asked_to_repeat")
+        if self.clock() - self._asked_to_repeat_at >= self.plan.policy.repeat_s and not self.trunk.gone.is_set():
+            self._asked_to_repeat_at = self.clock()
+            self.log.warning("asked_to_repeat")
             self.tell("call", PlayNotice(clip=agent.REPEAT))
 
-    def _event(self, event: SupervisionEvent) -> None:
-        """Log what a supervisor saw or decided: who, why, what next."""
-        if isinstance(event, ChildFailed | RestartScheduled | GaveUp):
-            details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
-            self._log.warning(_snake(type(event).__name__), **details)
 
-    # Tasks: requests to the model, runs of tools.
-
-    def _start_task(self, ask: object) -> None:
-        match ask:
-            case AskModel():
-                self.start_task(f"model {ask.request}", partial(self._reply, ask))
-            case CallTool():
-                self.start_task(f"tool {ask.id}", partial(self._run_tool, ask))
-            case CancelModel():
-                self._running.pop(f"model {ask.request}", lambda: None)()
-            case _:
-                msg = f"no task for {type(ask).__name__}"
-                raise EngineBug(msg)
-
-    def start_task(self, name: str, work: Start) -> None:
-        """Start a task that belongs to the call: it dies with nothing but the call."""
-        if self.phase is Phase.DRAINING or name in self._running:
-            self._log.warning("task_not_started", task=name, phase=self.phase.value)
-            return
-        self._running[name] = self.supervisors["tasks"].start_child(_child(name, work, restart=TEMPORARY)).cancel
-
-    async def _reply(self, ask: AskModel, *, task_status: Incarnation) -> None:
-        task_status.started()
-        schemas = (*self.plan.tools.schemas(), END_CALL_TOOL)
-        request = ModelRequest(id=ask.request, system=self.plan.prompt, conversation=ask.conversation, tools=schemas)
-        async with self.plan.model.reply(request) as events:
-            async for event in events:
-                self.tell("model", event)
-
-    async def _run_tool(self, call: CallTool, *, task_status: Incarnation) -> None:
-        task_status.started()
-        self.tell("tools", await self.plan.tools.run(call))
-
-    def _task_event(self, event: SupervisionEvent) -> None:
-        if isinstance(event, ChildStarted):
-            return
-        cancelled = self._running.pop(event.child, None) is None
-        self._task_ended.set()
-        if not isinstance(event, ChildFailed) or cancelled:
-            return
-        self._log.error("task_failed", task=event.child, reason=event.reason)
-        kind, _, name = event.child.partition(" ")
-        if kind == "model":
-            refused = isinstance(event.error, ProviderRefused)
-            self.tell("model", ModelFailed(request=name, reason=event.reason, refused=refused))
-        else:
-            self.tell("tools", ToolReturned(id=name, ok=False, value="the tool failed; its effect is not known"))
-
-    # The line.
-
-    async def _read_line(self, *, task_status: Incarnation) -> None:
-        """Turn the phone network's messages into ours. A bad one is counted and dropped."""
-        task_status.started()
-        while self.phase is Phase.OPEN:
-            try:
-                text = await self.line.receive()
-            except trio.EndOfChannel:
-                self._line_over("closed")
-                return
-            try:
-                message = twilio.parse(text)
-            except WireError as error:
-                self.bad_messages += 1
-                if self.bad_messages <= LOGGED_BAD_MESSAGES:
-                    self._log.warning("bad_message", why=str(error), count=self.bad_messages)
-                continue
-            self._heard(message)
-
-    def _heard(self, message: twilio.Incoming) -> None:
-        if getattr(message, "stream_sid", self.plan.stream_sid) != self.plan.stream_sid:
-            self.bad_messages += 1
-            return
-        match message:
-            case twilio.Media(timestamp_ms=timestamp_ms, audio=audio):
-                start_s = timestamp_ms / 1000
-                for at in range(0, len(audio), FRAME_BYTES):
-                    frame = audio[at : at + FRAME_BYTES]
-                    voiced = len(frame) == FRAME_BYTES and self.plan.vad.voiced(frame)
-                    self.tell("line", LineAudio(start_s=start_s + at / RATE_HZ, audio=frame, voiced=voiced))
-            case twilio.Dtmf(digit=digit):
-                self.tell("line", LineDtmf(digit=digit))
-            case twilio.Mark(name=name):
-                self.tell("line", LineMark(name=name))
-            case twilio.Stop():
-                self._line_over("stop")
-            case twilio.Connected() | twilio.Start():
-                self.bad_messages += 1
-                self._log.warning("bad_message", why=f"a second {type(message).__name__}", count=self.bad_messages)
-            case twilio.Unknown():
-                pass  # Twilio adds events over time
-            case _:
-                assert_never(message)
-
-    def _queue_for_line(self, message: object) -> None:
-        assert isinstance(message, SendMedia | SendMark | SendClear | CloseLine)
-        if len(self._to_line) >= LINE_BOUND:
-            self._line_over("the line takes no more")
-        if self.phase is not Phase.DRAINING:
-            self._to_line.append(message)
-            self._line_woken.set()
-
-    async def _write_line(self, *, task_status: Incarnation) -> None:
-        """Send what was queued. After the line is gone there is nobody to send to."""
-        task_status.started()
-        stream_sid = self.plan.stream_sid
-        while True:
-            if not self._to_line:
-                self._line_woken = trio.Event()
-                await self._line_woken.wait()
-            message = self._to_line[0]
-            try:
-                match message:
-                    case SendMedia(audio=audio):
-                        await self.line.send(twilio.media(stream_sid, audio))
-                    case SendMark(name=name):
-                        await self.line.send(twilio.mark(stream_sid, name))
-                    case SendClear():
-                        await self.line.send(twilio.clear(stream_sid))
-                    case CloseLine(reason=reason):
-                        self._line_over(reason)
-                        await self.line.aclose()
-                    case _:
-                        assert_never(message)
-            except trio.BrokenResourceError:
-                self._line_over("closed")
-                return
-            self._to_line.popleft()
-
-    # The archive.
-
-    async def _write_archive(self, *, task_status: Incarnation) -> None:
-        """Write one item after another, in order; one whose writing died is written again."""
-        task_status.started()
-        while True:
-            if self._archiving is None:
-                try:
-                    self._archiving = await self._archive_out.receive()
-                except trio.EndOfChannel:
-                    self._archived.set()
-                    return
-            await self.plan.archive.put(self._archiving)
-            self._archiving = None
-
-
-def _child(name: str, start: Start, *, restart: RestartType) -> ChildSpec:
-    return ChildSpec(id=name, start=start, restart=restart, shutdown_s=0.0)
+def _same(port: Port, _edge: Edge) -> Port:
+    return port
 
 
 def _snake(name: str) -> str:

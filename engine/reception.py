@@ -16,7 +16,7 @@ import trio
 from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector
-from engine.call import ActorPolicy, Call, CallPolicy, Cores, Line, Plan, Vad
+from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.loop import StepRaised
 from engine.messages.errors import WireError
@@ -28,6 +28,7 @@ from engine.storage.runner import Runner
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from engine.tools.toolbox import CallContext, Toolbox
+from engine.trunk import Line, Vad
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
@@ -163,7 +164,7 @@ class Reception:
 
 @attrs.frozen(kw_only=True)
 class ToolDesk:
-    """A call's toolbox with the threads it runs in: `engine.call.Tools`."""
+    """A call's toolbox with the threads it runs in: `contract.Tools`."""
 
     toolbox: Toolbox
     runner: Runner
@@ -180,7 +181,7 @@ class ToolDesk:
 
 @attrs.frozen(kw_only=True)
 class StoreArchive:
-    """A call's rows in the store: `engine.call.Archive`."""
+    """A call's rows in the store: `scribe.Archive`."""
 
     store: Store
     runner: Runner

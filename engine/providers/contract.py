@@ -13,9 +13,9 @@ from typing import Protocol, TypeAlias, TypeVar
 import attrs
 
 from engine.messages.conversation import Entry, Json
-from engine.messages.model import ModelEnded, ModelText, ModelToolCall
+from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognise, Recognised
-from engine.messages.synthesis import CancelSynthesis, SynthesisEnded, Synthesise, Synthesised
+from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
 
 RecogniserAsk: TypeAlias = Recognise | Finalise
 VoiceAsk: TypeAlias = Synthesise | CancelSynthesis
@@ -107,3 +107,13 @@ class Model(Protocol):
 
         Leaving the context cancels the request at the vendor. Raises `ProviderError`.
         """
+
+
+class Tools(Protocol):
+    """What a model can do in one call."""
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """Return the tools as a model is told of them."""
+
+    async def run(self, call: CallTool) -> ToolReturned:
+        """Run a tool, recorded before it runs, once for its id. Failures are results."""
