@@ -218,7 +218,9 @@ class Agent:
     def _failed(self, reply: Reply, now: float, *, again: bool) -> "Step":
         """Ask once more if nothing was said for this request, else end the reply with an apology."""
         if again and reply.retries == 0 and reply.pieces == reply.said:
-            return self._asks(attrs.evolve(reply, retries=1, rest=Speakable()), now)
+            # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
+            waits = attrs.evolve(reply, request="", retries=1, rest=Speakable(), due=NEVER)
+            return attrs.evolve(self, reply=waits)._go_on(now)
         return _chain(
             self._flushed(reply, now),
             lambda core: core._says_clip(APOLOGY, now),
