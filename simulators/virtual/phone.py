@@ -1,63 +1,74 @@
-"""A phone on the engine's line: speaks frames in real (virtual) time, plays what it is sent, echoes marks."""
+"""A phone on the engine's line: speaks in real (virtual) time, plays what it is sent, echoes marks."""
 
 import base64
 import json
 from collections import deque
+from collections.abc import Iterable
 
 import attrs
 import trio
 
 from simulators.virtual import tone
 
+CHUNK_FRAMES = 3
+"""Frames in one media message. Twilio sends one; three make a virtual call cheaper and tell the engine no less."""
+
 
 @attrs.define(eq=False)
 class VirtualPhone:
     """Twilio's side of a line, as text messages in memory. Sample 0 is the stream's start.
 
-    script: what the caller says and when: (seconds since the start, word, frames), in order.
+    ear: what the caller made out, word by word. clears: when the engine had the buffer dropped.
     """
 
     stream_sid: str = "MZ" + "0" * 32
-    played: list[tuple[float, bytes]] = attrs.field(factory=list)
+    ear: tone.Ear = attrs.field(factory=lambda: tone.Ear(patient=True))
     clears: list[float] = attrs.field(factory=list)
     closed: bool = False
+    # When the last frame with sound in it was played, and when the caller's last one was sent.
+    heard_at: float = -1.0
+    spoke_at: float = -1.0
     _speech: deque[bytes] = attrs.field(factory=deque)
-    _buffer: deque[bytes | str] = attrs.field(factory=deque)
+    # Frames with the time of their arrival, and marks.
+    _buffer: deque[tuple[float, bytes] | str] = attrs.field(factory=deque)
     _out: deque[str] = attrs.field(factory=deque)
     _woken: trio.Event = attrs.field(factory=trio.Event)
     _frames: int = 0
+    _played: int = 0
+    _sequence: int = 1
     _started_at: float = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Move the audio, 20 ms at a time, until cancelled or closed."""
+        """Move the audio until cancelled or closed."""
         self._started_at = trio.current_time()
         task_status.started()
         while not self.closed:
-            await trio.sleep_until(self._started_at + (self._frames + 1) * tone.FRAME_S)
+            await trio.sleep_until(self._started_at + (self._frames + CHUNK_FRAMES) * tone.FRAME_S)
             self._play()
-            frame = self._speech.popleft() if self._speech else tone.SILENT_FRAME
-            self._tell(
-                {
-                    "event": "media",
-                    "media": {
-                        "track": "inbound",
-                        "chunk": str(self._frames + 1),
-                        "timestamp": str(round(self._frames * 20)),
-                        "payload": base64.b64encode(frame).decode(),
-                    },
-                }
-            )
-            self._frames += 1
+            audio = b""
+            for _ in range(CHUNK_FRAMES):
+                frame = self._speech.popleft() if self._speech else tone.SILENT_FRAME
+                self._frames += 1
+                audio += frame
+                if tone.voiced(frame):
+                    self.spoke_at = self._frames * tone.FRAME_S
+            start_ms = (self._frames - CHUNK_FRAMES) * 20
+            payload = base64.b64encode(audio).decode()
+            self._tell("media", f'{{"track":"inbound","chunk":"1","timestamp":"{start_ms}","payload":"{payload}"}}')
 
     def now_s(self) -> float:
         """Return the stream's time."""
         return trio.current_time() - self._started_at
 
-    def say(self, text: str, *, frames: int = 9, gap_frames: int = 2) -> None:
+    def say(self, words: Iterable[str], *, frames: int = 7, gap_frames: int = 2) -> None:
         """Queue words to be spoken from now on."""
-        for word in text.split():
+        for word in words:
             self._speech.extend(tone.frames_of(tone.spoken(word, frames)))
             self._speech.extend([tone.SILENT_FRAME] * gap_frames)
+
+    def press(self, digit: str) -> None:
+        """Press a key."""
+        self._tell("dtmf", json.dumps({"track": "inbound_track", "digit": digit}))
 
     @property
     def speaking(self) -> bool:
@@ -67,38 +78,53 @@ class VirtualPhone:
     @property
     def hearing(self) -> bool:
         """Whether anything is queued to be played."""
-        return any(isinstance(each, bytes) for each in self._buffer)
+        return any(isinstance(each, tuple) for each in self._buffer)
 
     def words(self) -> list[str]:
-        """Return what the caller has heard, word by word."""
-        return [word.text for word in tone.heard(self.played)]
+        """Return what the caller has made out, word by word."""
+        return [word.text for word in self.ear.words]
 
     def hang_up(self) -> None:
         """Send `stop` and close."""
-        self._tell({"event": "stop", "stop": {"accountSid": "AC" + "0" * 32, "callSid": "CA" + "0" * 32}})
+        self._tell("stop", json.dumps({"accountSid": "AC" + "0" * 32, "callSid": "CA" + "0" * 32}))
+        self.vanish()
+
+    def vanish(self) -> None:
+        """Close without a word."""
         self.closed = True
         self._woken.set()
 
     def _play(self) -> None:
-        while self._buffer and isinstance(self._buffer[0], str):
-            self._echo(str(self._buffer.popleft()))
-        if self._buffer:
-            frame = self._buffer.popleft()
-            assert isinstance(frame, bytes)
-            self.played.append((self.now_s() - tone.FRAME_S, frame))
-        else:
-            self.played.append((self.now_s() - tone.FRAME_S, tone.SILENT_FRAME))
+        """Play what was due up to now, 20 ms at a time; a frame that came too late for its time is silence first."""
+        due = round(self.now_s() / tone.FRAME_S + 1e-6, 3)
+        while self._played + 1 <= due:
+            start_s = self._played * tone.FRAME_S
+            self._echo_marks()
+            self._played += 1
+            entry = self._buffer[0] if self._buffer else None
+            if isinstance(entry, tuple) and entry[0] <= start_s + 1e-6:
+                self._buffer.popleft()
+                self.ear.hear(start_s, entry[1])
+                if tone.voiced(entry[1]):
+                    self.heard_at = start_s + tone.FRAME_S
+            else:
+                self.ear.hear(start_s, tone.SILENT_FRAME)
+        self._echo_marks()
+
+    def _echo_marks(self) -> None:
         while self._buffer and isinstance(self._buffer[0], str):
             self._echo(str(self._buffer.popleft()))
 
     def _echo(self, name: str) -> None:
-        self._tell({"event": "mark", "mark": {"name": name}})
+        self._tell("mark", json.dumps({"name": name}))
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _tell(self, event: str, body: str) -> None:
         if self.closed:
             return
-        body = {**message, "sequenceNumber": str(self._frames + 2), "streamSid": self.stream_sid}
-        self._out.append(json.dumps(body))
+        self._sequence += 1
+        self._out.append(
+            f'{{"event":"{event}","sequenceNumber":"{self._sequence}","streamSid":"{self.stream_sid}","{event}":{body}}}'
+        )
         self._woken.set()
 
     # The engine's line.
@@ -124,20 +150,22 @@ class VirtualPhone:
             case "media":
                 audio = base64.b64decode(message["media"]["payload"])
                 assert len(audio) % tone.FRAME_BYTES == 0
-                self._buffer.extend(tone.frames_of(audio))
+                self._buffer.extend((self.now_s(), frame) for frame in tone.frames_of(audio))
             case "mark":
                 self._buffer.append(message["mark"]["name"])
             case "clear":
+                self._play()
                 self.clears.append(self.now_s())
                 marks = [each for each in self._buffer if isinstance(each, str)]
                 self._buffer.clear()
+                self.ear.end()
                 for name in marks:
                     self._echo(name)
             case event:
                 raise AssertionError(event)
 
     async def aclose(self) -> None:
-        """The engine closes."""
-        self.closed = True
-        self._woken.set()
+        """The engine closes: what was sent has been delivered, and nothing more is played."""
+        self._play()
+        self.vanish()
         await trio.lowlevel.checkpoint()

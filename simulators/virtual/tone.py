@@ -29,7 +29,7 @@ def frames_of(audio: bytes) -> Iterator[bytes]:
 
 def voiced(frame: bytes) -> bool:
     """Whether there is sound in a frame."""
-    return frame[:1] == bytes([SOUND])
+    return frame[:1] == b"\x01"
 
 
 @attrs.frozen(kw_only=True)
@@ -41,22 +41,46 @@ class HeardWord:
     end_s: float
 
 
+@attrs.define(kw_only=True)
+class Ear:
+    """Makes words of frames, one at a time.
+
+    patient: silence inside a word is waited out, and counted in `gaps`: a person understands a word with a pause in it.
+    """
+
+    patient: bool = False
+    words: list[HeardWord] = attrs.field(init=False, factory=list)
+    gaps: int = attrs.field(init=False, default=0)
+    _run: list[tuple[float, bytes]] = attrs.field(init=False, factory=list)
+
+    def hear(self, start_s: float, frame: bytes) -> None:
+        """Hear the frame that begins at `start_s`."""
+        if not voiced(frame):
+            if self._run:
+                self.gaps += 1
+                if not self.patient:
+                    self.end()
+            return
+        if self._run and not _follows(self._run[-1][1], frame):
+            self.end()
+        self._run.append((start_s, frame))
+        if frame[1] == frame[2] - 1:
+            self.end()
+
+    def end(self) -> None:
+        """Hear that the word in progress, if any, is over."""
+        if self._run:
+            self.words.append(_word(self._run))
+            self._run = []
+
+
 def heard(frames: Iterable[tuple[float, bytes]]) -> list[HeardWord]:
     """Return the words in frames that follow each other in time: each with when it began."""
-    words: list[HeardWord] = []
-    run: list[tuple[float, bytes]] = []
+    ear = Ear()
     for start_s, frame in frames:
-        if run and not (voiced(frame) and _follows(run[-1][1], frame)):
-            words.append(_word(run))
-            run = []
-        if voiced(frame):
-            run.append((start_s, frame))
-            if frame[1] == frame[2] - 1:
-                words.append(_word(run))
-                run = []
-    if run:
-        words.append(_word(run))
-    return words
+        ear.hear(start_s, frame)
+    ear.end()
+    return ear.words
 
 
 def _follows(before: bytes, after: bytes) -> bool:

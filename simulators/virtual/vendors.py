@@ -1,15 +1,16 @@
 """Vendors on the actors' own seams: a recogniser that hears its bytes, an aligned voice, a scripted model, a clinic."""
 
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
-from engine.messages.conversation import CallerSaid, ToolAnswered
+from engine.errands import END_CALL_TOOL
+from engine.messages.conversation import CallerSaid, Entry, ToolAnswered
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word
+from engine.messages.records import Record, Timing
 from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import (
     ModelEvent,
@@ -28,43 +29,47 @@ class VirtualRecogniser:
     """Hears only what it is sent, frame by frame; a pause of `endpoint_s` ends an utterance.
 
     connect_s, final_s: how long it takes to connect, and to make up its mind.
+    interim_s, empty_s: how often it says what it has so far, and that there was nothing.
     """
 
     vendor: str = "virtual"
     connect_s: float = 0.05
     final_s: float = 0.08
     endpoint_s: float = 0.3
+    interim_s: float = 0.3
+    empty_s: float = 1.0
 
     async def session(self, seam: Seam[RecogniserAsk, Recognised]) -> None:
         """Serve until cancelled."""
         await trio.sleep(self.connect_s)
         seam.opened()
-        utterance: list[tuple[float, bytes]] = []
-        sound_s = said_s = heard_s = 0.0
+        ear = tone.Ear()
+        # How far: audio came, sound reached, finals covered, the last interim spoke.
+        heard_s = sound_s = covered_s = said_s = 0.0
         while True:
             ask = await seam.ask()
-            if isinstance(ask, Recognise):
-                for count, frame in enumerate(tone.frames_of(ask.audio)):
-                    start_s = ask.start_s + count * tone.FRAME_S
-                    heard_s = start_s + tone.FRAME_S
-                    utterance.append((start_s, frame))
-                    if tone.voiced(frame):
-                        sound_s = heard_s
-                    words = tone.heard(utterance)
-                    if words and len(words) > 1 and heard_s - said_s > 0.4:  # noqa: PLR2004
-                        said_s = heard_s
-                        await seam.emit(_recognised(words, heard_s, final=False))
-                    if heard_s - sound_s >= self.endpoint_s and words:
-                        await trio.sleep(self.final_s)
-                        await seam.emit(_recognised(words, heard_s, final=True))
-                        utterance = []
-                    elif not words and len(utterance) >= 50:  # noqa: PLR2004 - a second of silence
-                        utterance = []
-                        await seam.emit(_recognised([], heard_s, final=True))
-            elif isinstance(ask, Finalise):
+            if isinstance(ask, Finalise):
+                ear.end()
                 await trio.sleep(self.final_s)
-                await seam.emit(_recognised(tone.heard(utterance), heard_s, final=True))
-                utterance = []
+                await seam.emit(_recognised(ear.words, heard_s, final=True))
+                ear = tone.Ear()
+                continue
+            for count, frame in enumerate(tone.frames_of(ask.audio)):
+                start_s = ask.start_s + count * tone.FRAME_S
+                heard_s = start_s + tone.FRAME_S
+                ear.hear(start_s, frame)
+                if tone.voiced(frame):
+                    sound_s = heard_s
+                    if len(ear.words) > 1 and heard_s - said_s > self.interim_s:
+                        said_s = heard_s
+                        await seam.emit(_recognised(ear.words, heard_s, final=False))
+                elif ear.words and heard_s - sound_s >= self.endpoint_s:
+                    await trio.sleep(self.final_s)
+                    await seam.emit(_recognised(ear.words, heard_s, final=True))
+                    ear, covered_s = tone.Ear(), heard_s
+                elif not ear.words and heard_s - covered_s >= self.empty_s:
+                    await seam.emit(_recognised([], heard_s, final=True))
+                    covered_s = heard_s
 
 
 def _recognised(words: list[tone.HeardWord], covered_s: float, *, final: bool) -> Recognised:
@@ -127,7 +132,7 @@ def spoken_text(text: str) -> tuple[bytes, tuple[Word, ...]]:
     audio, words = b"", []
     for word in text.split():
         start_s = len(audio) / 8000
-        audio += tone.spoken(word, 5 + len(word))
+        audio += tone.spoken(word, 3 + len(word))
         words.append(Word(text=word, start_s=start_s, end_s=len(audio) / 8000))
         audio += tone.SILENT_FRAME
     return audio, tuple(words)
@@ -135,7 +140,9 @@ def spoken_text(text: str) -> tuple[bytes, tuple[Word, ...]]:
 
 @attrs.frozen(kw_only=True)
 class VirtualModel:
-    """Answers the caller's last words, token by token; "book" in them asks for the tool first.
+    """Answers the caller's last words, token by token.
+
+    The word "book" in them asks for the tool first, the word "bye" ends the call after the answer.
 
     answer: the reply to a text.
     """
@@ -153,16 +160,20 @@ class VirtualModel:
     async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         await trio.sleep(self.first_token_s)
         asked = unanswered(request)
-        answered = {each.id for each in request.conversation if isinstance(each, ToolAnswered)}
         last = max(each.turn for each in request.conversation if isinstance(each, CallerSaid))
+        answered = {each.id for each in request.conversation if isinstance(each, ToolAnswered)}
         call_id = f"book-{last}"
-        if "book" in asked and call_id not in answered:
+        if "book" in asked.split() and call_id not in answered:
             yield ModelToolCall(request=request.id, id=call_id, name="book", arguments={"what": asked})
             yield ModelEnded(request=request.id, stop="tool_use")
             return
         for word in self.answer(asked).split():
             yield ModelText(request=request.id, text=f"{word} ")
             await trio.sleep(self.token_s)
+        if "bye" in asked.split():
+            yield ModelToolCall(request=request.id, id=f"end-{last}", name=END_CALL_TOOL.name, arguments={})
+            yield ModelEnded(request=request.id, stop="tool_use")
+            return
         yield ModelEnded(request=request.id, stop="end_turn")
 
 
@@ -189,6 +200,41 @@ class VirtualTools:
         return ToolReturned(id=call.id, ok=True, value="booked")
 
 
-def lag(rng: random.Random, most_s: float) -> float:
-    """Return how long a wake-up takes: often nothing, sometimes up to `most_s`."""
-    return 0.0 if rng.random() < 0.5 else rng.random() * most_s  # noqa: PLR2004 - a coin
+@attrs.define
+class VirtualArchive:
+    """Where a call leaves its conversation: in memory, in order.
+
+    reason: why the call ended, once it has.
+    """
+
+    items: list[Record | Timing] = attrs.field(factory=list)
+    reason: str | None = None
+
+    async def opened(self) -> None:
+        """Note nothing."""
+        await trio.lowlevel.checkpoint()
+
+    async def put(self, item: Record | Timing) -> None:
+        """Keep an item."""
+        await trio.lowlevel.checkpoint()
+        self.items.append(item)
+
+    async def ended(self, reason: str) -> None:
+        """Keep the reason."""
+        await trio.lowlevel.checkpoint()
+        assert self.reason is None, "a call ends once"
+        self.reason = reason
+
+    def conversation(self) -> list[Entry]:
+        """Return what was stored, each entry as it was stored last."""
+        rows = {item.position: item.entry for item in self.items if isinstance(item, Record)}
+        return [rows[position] for position in sorted(rows)]
+
+
+@attrs.frozen
+class ToneVad:
+    """A voice activity detector for the tone code."""
+
+    def voiced(self, frame: bytes) -> bool:
+        """Whether there is sound in a frame."""
+        return tone.voiced(frame)
