@@ -1,5 +1,6 @@
 """Agent: holds the conversation, asks the model, runs its tools, and says what it answers, piece by piece."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Self, TypeAlias, assert_never
 
@@ -8,7 +9,7 @@ import attrs
 from engine.codec.speakable import Speakable
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
-from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered, ToolCalled
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import (
     AskModel,
     CallTool,
@@ -43,6 +44,9 @@ Inbox: TypeAlias = (
 END_CALL = "end_call"
 """The tool by which a model ends the call. It is the engine's: nothing runs, the line is closed after the goodbye."""
 
+TOOL_LOST = "the answer was lost; what the tool does may be done all the same: look before trying again"
+"""What a model is told of a tool whose answer never came."""
+
 GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
 """The clips that an engine needs, by name."""
 
@@ -54,6 +58,8 @@ class AgentPolicy:
     first_token_s: 2.5: twice what a slow model needs; then one retry, then an apology.
     stall_s: between two tokens. 5.0: a model that paused this long has not been seen to go on.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
+    tools_s: how long answers of tools are waited for. 30.0: each has its own, shorter limit and always answers, so an
+        answer that is not there by then was lost on its way.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
     """
@@ -61,6 +67,7 @@ class AgentPolicy:
     first_token_s: float = 2.5
     stall_s: float = 5.0
     settle_s: float = 0.5
+    tools_s: float = 30.0
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -108,17 +115,19 @@ class Agent:
     asked: int = 0
     answered: int = -1
     reply: Reply | None = None
+    # Invariant: `tools_due` is a time exactly while tools are under way.
     tools: frozenset[str] = frozenset()
+    tools_due: float = NEVER
     settling: Settling | None = None
     idle_asked: int = 0
     line: LineClosed | None = None
 
     @property
     def deadline(self) -> float:
-        """When the model or the Pacer has been silent too long."""
-        return min(
-            NEVER if self.reply is None else self.reply.due, NEVER if self.settling is None else self.settling.due
-        )
+        """When the model, a tool or the Pacer has been silent too long."""
+        reply_due = NEVER if self.reply is None else self.reply.due
+        settling_due = NEVER if self.settling is None else self.settling.due
+        return min(reply_due, settling_due, self.tools_due)
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
@@ -201,7 +210,8 @@ class Agent:
             answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value="the call ends when this was heard")
             core = attrs.evolve(self, reply=attrs.evolve(waits, ending="hang_up"))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
-        core, effects = attrs.evolve(self, reply=waits, tools=self.tools | {call.id})._added(called, now)
+        core = attrs.evolve(self, reply=waits, tools=self.tools | {call.id}, tools_due=now + self.policy.tools_s)
+        core, effects = core._added(called, now)
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
 
     def _model_ended(self, stop: str, now: float) -> "Step":
@@ -239,9 +249,13 @@ class Agent:
         return _chain((core, effects), lambda core: core._go_on(now))
 
     def _tool_returned(self, result: ToolReturned, now: float) -> "Step":
+        """Take a tool's answer. One that nobody waits for any more becomes a note: no call has two answers."""
         calls = (each for each in self.conversation if isinstance(each, ToolCalled))
         turn = next((call.turn for call in calls if call.id == result.id), max(self.answered, 0))
-        core = attrs.evolve(self, tools=self.tools - {result.id})
+        if result.id not in self.tools:
+            return self._added(Noted(turn=turn, text=f"a tool answered late: {json.dumps(result.value)}"), now)
+        tools = self.tools - {result.id}
+        core = attrs.evolve(self, tools=tools, tools_due=self.tools_due if tools else NEVER)
         answer = ToolAnswered(turn=turn, id=result.id, ok=result.ok, value=result.value)
         return _chain(core._added(answer, now), lambda core: core._go_on(now))
 
@@ -249,6 +263,10 @@ class Agent:
         step: Step = (self, [])
         if self.settling is not None and self.settling.due <= now:
             step = attrs.evolve(self, settling=None)._go_on(now)
+        if self.tools_due <= now:
+            lost = [ToolReturned(id=each, ok=False, value=TOOL_LOST) for each in sorted(self.tools)]
+            for result in lost:
+                step = _chain(step, lambda core, result=result: core._tool_returned(result, now))  # type: ignore[misc]
         reply = self.reply
         if reply is not None and reply.due <= now:
             step = _chain(
@@ -355,6 +373,7 @@ class Agent:
             stored=int(suspect.stored),
             reply=suspect.reply if isinstance(suspect.reply, Reply) else None,
             tools=frozenset(map(str, suspect.tools)),
+            tools_due=float(suspect.tools_due),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
             idle_asked=int(suspect.idle_asked),
         )
