@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.messages.errors import ConfigError
-from engine.settings import Settings, Tenant, Tenants
+from engine.settings import Settings, Tenants
 from engine.storage.store import Store
 from holdfast.call import Kept, call, waterfall
 from holdfast.serve import serve
@@ -29,10 +29,7 @@ async def demo(settings: Settings, tenants: Tenants, *, script: str, console: Co
     """
     for stale in FOLDER.glob("*.sqlite3*"):
         stale.unlink()
-    settings = attrs.evolve(
-        settings, storage=attrs.evolve(settings.storage, url=f"sqlite:///{FOLDER / 'holdfast.sqlite3'}")
-    )
-    tenants = Tenants(tenants=tuple(_apart(tenant) for tenant in tenants.tenants))
+    settings, tenants = apart(settings, tenants, FOLDER)
     async with trio.open_nursery() as nursery:
         addresses: list[str] = await nursery.start(
             partial(
@@ -58,10 +55,15 @@ async def demo(settings: Settings, tenants: Tenants, *, script: str, console: Co
     return kept
 
 
-def _apart(tenant: Tenant) -> Tenant:
-    if tenant.clinic is None:
-        return tenant
-    return attrs.evolve(tenant, clinic={**tenant.clinic, "database": f"sqlite:///{FOLDER / 'clinic.sqlite3'}"})
+def apart(settings: Settings, tenants: Tenants, folder: Path) -> tuple[Settings, Tenants]:
+    """Return the same with databases of their own in `folder`, so that a trial call leaves the real ones alone."""
+    storage = attrs.evolve(settings.storage, url=f"sqlite:///{folder / 'holdfast.sqlite3'}")
+    clinic = {"database": f"sqlite:///{folder / 'clinic.sqlite3'}"}
+    moved = tuple(
+        tenant if tenant.clinic is None else attrs.evolve(tenant, clinic={**tenant.clinic, **clinic})
+        for tenant in tenants.tenants
+    )
+    return attrs.evolve(settings, storage=storage), Tenants(tenants=moved)
 
 
 def appointments(path: Path) -> list[dict[str, object]]:
