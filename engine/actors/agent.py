@@ -108,6 +108,7 @@ class Agent:
     """The conversation and the reply in hand."""
 
     policy: AgentPolicy = AgentPolicy()
+    # Invariant: in order of turn, so that a tool's answer follows its call and each request ends with what it answers.
     conversation: tuple[Entry, ...] = ()
     # Where conversation[0] is stored: not 0 after a bare core took over.
     stored: int = 0
@@ -181,7 +182,8 @@ class Agent:
             due=now + self.policy.first_token_s,
         )
         core = attrs.evolve(self, asked=self.asked + 1, reply=reply)
-        return core, [AskModel(request=request, turn=reply.turn, conversation=self.conversation)]
+        shown = self.conversation[: self._place(reply.turn)]
+        return core, [AskModel(request=request, turn=reply.turn, conversation=shown)]
 
     def _heard_model(self, reply: Reply, message: "FromModel", now: float) -> "Step":
         match message:
@@ -300,7 +302,7 @@ class Agent:
             words = entry.text.split()
             if left < len(words):
                 cut = attrs.evolve(entry, text=" ".join(words[:left]), interrupted=True)
-                step = _chain(step, lambda core, at=position, cut=cut: core._put(at, cut, now))  # type: ignore[misc]
+                step = _chain(step, lambda core, at=position, cut=cut: core._put(at, (cut,), now))  # type: ignore[misc]
             left = max(0, left - len(words))
         if self.settling is not None and turn >= self.settling.turn:
             return _chain(step, lambda core: attrs.evolve(core, settling=None)._go_on(now))
@@ -352,18 +354,30 @@ class Agent:
 
     def _said(self, reply: Reply, text: str, now: float) -> "Step":
         """Add to the conversation what is being said: to the last entry if nothing came in between."""
-        last = self.conversation[-1] if self.conversation else None
+        at = self._place(reply.turn)
+        last = self.conversation[at - 1] if at else None
         if isinstance(last, AgentSaid) and last.turn == reply.turn:
-            return self._put(len(self.conversation) - 1, attrs.evolve(last, text=f"{last.text} {text}"), now)
+            return self._put(at - 1, (attrs.evolve(last, text=f"{last.text} {text}"),), now)
         return self._added(AgentSaid(turn=reply.turn, text=text), now)
 
-    def _added(self, entry: Entry, now: float) -> "Step":
-        return self._put(len(self.conversation), entry, now)
+    def _place(self, turn: int) -> int:
+        """Return where the next entry of a turn goes: before what was said in a later one meanwhile."""
+        at = len(self.conversation)
+        while at and self.conversation[at - 1].turn > turn:
+            at -= 1
+        return at
 
-    def _put(self, at: int, entry: Entry, now: float) -> "Step":
-        conversation = (*self.conversation[:at], entry, *self.conversation[at + 1 :])
-        core = attrs.evolve(self, conversation=conversation)
-        return core, [Record(position=self.stored + at, entry=entry, at_s=now)]
+    def _added(self, entry: Entry, now: float) -> "Step":
+        at = self._place(entry.turn)
+        return self._put(at, (entry, *self.conversation[at:]), now)
+
+    def _put(self, at: int, entries: tuple[Entry, ...], now: float) -> "Step":
+        """Put entries at a place of the conversation, over what stood there."""
+        conversation = (*self.conversation[:at], *entries, *self.conversation[at + len(entries) :])
+        return attrs.evolve(self, conversation=conversation), [
+            Record(position=self.stored + position, entry=entry, at_s=now)
+            for position, entry in enumerate(entries, start=at)
+        ]
 
     def fresh(self, suspect: Self) -> Self:
         """Return a new core with the suspect's conversation, reply in hand and tools under way."""
