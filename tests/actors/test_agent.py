@@ -1,0 +1,549 @@
+"""Agent: the conversation, the reply in hand, its tools, and what is said."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.actors.agent import END_CALL, TOOL_LOST, Agent, AgentPolicy, Settling
+from engine.mailbox import NEVER
+from engine.messages.caller import LineClosed
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
+from engine.messages.model import (
+    AskModel,
+    CallTool,
+    CancelModel,
+    ModelEnded,
+    ModelFailed,
+    ModelText,
+    ModelToolCall,
+    ToolReturned,
+)
+from engine.messages.playout import Played
+from engine.messages.records import Record, Timing
+from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
+from engine.messages.supervision import Tick
+from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+from tests.actors.steps import after, only, ran, sent, step
+
+PHRASES = {
+    "greeting": "Hello, this is the clinic.",
+    "still_there": "Are you there?",
+    "goodbye": "Goodbye.",
+    "apology": "Sorry.",
+}
+IDLE = Agent(policy=AgentPolicy(phrases=PHRASES))
+CLOSED = LineClosed(reason="stop", at_s=90.0)
+
+
+def ended(turn: int, text: str = "book me") -> TurnEnded:
+    return TurnEnded(turn=turn, text=text, end_s=0.0)
+
+
+def text(request: str, said: str) -> ModelText:
+    return ModelText(request=request, text=said)
+
+
+def end(request: str) -> ModelEnded:
+    return ModelEnded(request=request, stop="end_turn")
+
+
+def tool(request: str, call: str, name: str = "find") -> ModelToolCall:
+    return ModelToolCall(request=request, id=call, name=name, arguments={"day": "friday"})
+
+
+def waits(request: str) -> ModelEnded:
+    return ModelEnded(request=request, stop="tool_use")
+
+
+def returned(call: str) -> ToolReturned:
+    return ToolReturned(id=call, ok=True, value=["9:00"])
+
+
+def called(turn: int, call: str, name: str = "find") -> ToolCalled:
+    return ToolCalled(turn=turn, id=call, name=name, arguments={"day": "friday"})
+
+
+def answered(turn: int, call: str) -> ToolAnswered:
+    return ToolAnswered(turn=turn, id=call, ok=True, value=["9:00"])
+
+
+def heard(turn: int, words: str, *, settled: bool = True) -> Played:
+    return Played(turn=turn, heard=words, settled=settled)
+
+
+def stored(messages: list[object]) -> dict[int, Entry]:
+    """What stands at which position of the stored conversation, the last written counting."""
+    return {each.position: each.entry for each in only(Record, messages)}
+
+
+ASKED = after(IDLE, (ended(1), 5.0))
+"""The caller has said something, and request r1 is under way since 5.0."""
+
+SAID = after(ASKED, (text("r1", "We have two times. Nine or ten."), 6.0), (end("r1"), 6.2))
+"""The agent has said two sentences as turn 1."""
+
+
+# The reply.
+
+
+def test_a_call_opens_with_the_greeting() -> None:
+    core, told = ran(IDLE, (CallOpened(greeting="greeting"), 0.0))
+    assert told == [
+        Record(position=0, entry=AgentSaid(turn=0, text=PHRASES["greeting"]), at_s=0.0),
+        PlayClip(turn=0, index=0, clip="greeting"),
+        ReplyEnded(turn=0, pieces=1),
+    ]
+    assert core.deadline == NEVER
+
+
+def test_the_callers_words_are_kept_and_the_model_is_asked() -> None:
+    core, told = ran(IDLE, (ended(1, "book me"), 5.0))
+    said = CallerSaid(turn=1, text="book me")
+    assert told == [Record(position=0, entry=said, at_s=5.0), AskModel(request="r1", turn=1, conversation=(said,))]
+    assert core.deadline == 7.5
+
+
+def test_a_reply_is_said_in_pieces_as_it_comes() -> None:
+    core, told = ran(ASKED, (text("r1", "Of course. "), 6.0), (text("r1", "Nine or "), 6.1), (text("r1", "ten?"), 6.2))
+    assert only(Sentence, told) == [Sentence(turn=1, index=0, text="Of course.")]
+    core, told = step(core, end("r1"), 6.3)
+    assert only(Sentence, told) == [Sentence(turn=1, index=1, text="Nine or ten?")]
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+    assert core.reply is None
+    assert core.conversation[-1] == AgentSaid(turn=1, text="Of course. Nine or ten?")
+
+
+def test_the_first_token_and_the_first_piece_are_timed_once() -> None:
+    told = sent(ASKED, (text("r1", "Of"), 6.0), (text("r1", " course. Yes, we do. "), 6.1), (text("r1", "So."), 6.2))
+    assert only(Timing, told) == [
+        Timing(turn=1, stage="first_token", at_s=6.0),
+        Timing(turn=1, stage="first_clause", at_s=6.1),
+    ]
+
+
+def test_each_token_gives_the_model_five_more_seconds() -> None:
+    assert after(ASKED, (text("r1", "Of"), 6.0)).deadline == 11.0
+
+
+def test_the_policy_says_how_long_a_model_is_waited_for() -> None:
+    quick = attrs.evolve(IDLE, policy=AgentPolicy(first_token_s=1.0, stall_s=2.0, phrases=PHRASES))
+    core = after(quick, (ended(1), 5.0))
+    assert core.deadline == 6.0
+    assert after(core, (text("r1", "Of"), 5.5)).deadline == 7.5
+
+
+def test_an_empty_reply_is_an_apology() -> None:
+    core, told = ran(ASKED, (text("r1", "  "), 6.0), (end("r1"), 6.1))
+    assert told[-3:] == [
+        PlayClip(turn=1, index=0, clip="apology"),
+        Record(position=1, entry=AgentSaid(turn=1, text="Sorry."), at_s=6.1),
+        ReplyEnded(turn=1, pieces=1),
+    ]
+    assert core.reply is None
+
+
+@pytest.mark.parametrize(
+    "stale", [text("r0", "No."), end("r0"), tool("r0", "t0"), ModelFailed(request="r0", reason="gone")]
+)
+def test_what_another_request_says_is_void(stale: object) -> None:
+    assert ran(ASKED, (stale, 6.0)) == (ASKED, [])
+    assert ran(SAID, (stale, 6.0)) == (SAID, [])
+
+
+@pytest.mark.parametrize("said", ["", "Of course. "])
+def test_words_that_come_while_a_reply_is_in_hand_are_answered_after_it(said: str) -> None:
+    core, told = ran(ASKED, (text("r1", said), 6.0), (ended(2, "okay"), 6.1))
+    assert only(AskModel, told) == []
+    core, more = ran(core, (text("r1", "Nine."), 6.2), (end("r1"), 6.3))
+    assert [(each.request, each.turn) for each in only(AskModel, more)] == [("r2", 2)]
+    assert core.conversation[1:] == (AgentSaid(turn=1, text=f"{said}Nine."), CallerSaid(turn=2, text="okay"))
+    assert stored([*told, *more]) == dict(enumerate(core.conversation[1:], start=1))
+
+
+def test_a_request_after_tools_does_not_see_what_belongs_to_the_next_turn() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1), (ended(2, "okay"), 6.2))
+    core, told = step(core, returned("t1"), 7.0)
+    assert [each.conversation[1:] for each in only(AskModel, told)] == [(called(1, "t1"), answered(1, "t1"))]
+    assert core.conversation[1:] == (called(1, "t1"), answered(1, "t1"), CallerSaid(turn=2, text="okay"))
+
+
+# Tools.
+
+
+def test_a_tool_is_run_and_its_answer_goes_to_the_model() -> None:
+    core, told = ran(ASKED, (text("r1", "Let me look"), 6.0), (tool("r1", "t1"), 6.1), (waits("r1"), 6.2))
+    assert only(Sentence, told) == [Sentence(turn=1, index=0, text="Let me look")]
+    assert only(CallTool, told) == [CallTool(id="t1", turn=1, name="find", arguments={"day": "friday"})]
+    assert only(AskModel, told) == []
+    core, told = step(core, returned("t1"), 7.0)
+    asked = AskModel(
+        request="r2",
+        turn=1,
+        conversation=(
+            CallerSaid(turn=1, text="book me"),
+            AgentSaid(turn=1, text="Let me look"),
+            called(1, "t1"),
+            answered(1, "t1"),
+        ),
+    )
+    assert told == [Record(position=3, entry=answered(1, "t1"), at_s=7.0), asked]
+    core, told = ran(core, (text("r2", "At nine."), 7.5), (end("r2"), 7.6))
+    assert only(Sentence, told) == [Sentence(turn=1, index=1, text="At nine.")]
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+
+
+@pytest.mark.parametrize("order", [("t1", "t2"), ("t2", "t1")])
+def test_tools_that_run_together_are_all_waited_for(order: tuple[str, str]) -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (tool("r1", "t2"), 6.0), (waits("r1"), 6.1))
+    core, told = step(core, returned(order[0]), 7.0)
+    assert only(AskModel, told) == []
+    core, told = step(core, returned(order[1]), 8.0)
+    assert [each.request for each in only(AskModel, told)] == ["r2"]
+
+
+def test_a_tool_that_answers_before_the_model_has_ended_is_not_forgotten() -> None:
+    core, told = ran(ASKED, (tool("r1", "t1"), 6.0), (returned("t1"), 6.1))
+    assert only(AskModel, told) == []
+    assert [each.request for each in only(AskModel, sent(core, (waits("r1"), 6.2)))] == ["r2"]
+
+
+def test_a_model_in_a_circle_is_stopped() -> None:
+    core = attrs.evolve(IDLE, policy=AgentPolicy(rounds=2, phrases=PHRASES))
+    core = after(core, (ended(1), 5.0), (tool("r1", "t1"), 6.0), (waits("r1"), 6.1), (returned("t1"), 6.2))
+    core, told = ran(core, (tool("r2", "t2"), 7.0), (waits("r2"), 7.1))
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    assert told[-1] == ReplyEnded(turn=1, pieces=1)
+    assert only(AskModel, sent(core, (returned("t2"), 7.2))) == []
+
+
+def test_nobody_is_late_while_tools_run_within_half_a_minute() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1))
+    assert core.deadline == 36.0
+
+
+def test_a_tool_whose_answer_never_comes_is_given_up_and_the_model_is_told() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (tool("r1", "t2"), 6.5), (waits("r1"), 6.6), (returned("t2"), 7.0))
+    core, told = step(core, Tick(), core.deadline)
+    assert core.conversation[-1] == ToolAnswered(turn=1, id="t1", ok=False, value=TOOL_LOST)
+    assert [each.request for each in only(AskModel, told)] == ["r2"]
+    assert core.deadline == 36.5 + 2.5
+
+
+def test_an_answer_that_nobody_waits_for_is_a_note() -> None:
+    noted = Noted(turn=1, text='a tool answered late: ["9:00"]')
+    assert after(SAID, (returned("t9"), 7.0)).conversation[-1] == noted
+    late = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1), (Tick(), 36.0), (returned("t1"), 40.0))
+    assert late.conversation[-1] == Noted(turn=1, text='a tool answered late: ["9:00"]')
+
+
+def test_tools_run_on_after_a_barge_in_and_are_answered_before_the_model_is_asked_again() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1))
+    core, told = ran(core, (BargedIn(turn=1, at_s=6.5), 6.5), (heard(1, ""), 6.5), (ended(2, "on monday"), 7.0))
+    assert [type(each) for each in told] == [Record]
+    core, told = step(core, returned("t1"), 8.0)
+    assert [(each.request, each.turn) for each in only(AskModel, told)] == [("r2", 2)]
+    assert core.conversation[1:] == (called(1, "t1"), answered(1, "t1"), CallerSaid(turn=2, text="on monday"))
+
+
+# The end of the call, by the agent.
+
+
+def test_a_model_that_ends_the_call_hangs_up_after_its_last_piece() -> None:
+    core, told = ran(ASKED, (text("r1", "See you. Bye."), 6.0), (tool("r1", "t1", END_CALL), 6.1), (waits("r1"), 6.2))
+    assert only(CallTool, told) == []
+    assert told[-2:] == [ReplyEnded(turn=1, pieces=2), HangUp(turn=1, index=1, reason="hang_up")]
+    assert [type(each) for each in core.conversation[-2:]] == [ToolCalled, ToolAnswered]
+
+
+def test_a_model_that_ends_the_call_without_a_word_says_goodbye() -> None:
+    told = sent(ASKED, (tool("r1", "t1", END_CALL), 6.1), (waits("r1"), 6.2))
+    assert [each.clip for each in only(PlayClip, told)] == ["goodbye"]
+    assert told[-1] == HangUp(turn=1, index=0, reason="hang_up")
+
+
+def test_a_tool_asked_for_with_the_end_of_the_call_is_waited_for() -> None:
+    core, told = ran(ASKED, (tool("r1", "t1", END_CALL), 6.0), (tool("r1", "t2"), 6.0), (waits("r1"), 6.1))
+    assert only(HangUp, told) == []
+    told = sent(core, (returned("t2"), 7.0), (text("r2", "Done. Bye."), 7.5), (end("r2"), 7.6))
+    assert told[-1] == HangUp(turn=1, index=1, reason="hang_up")
+
+
+def test_a_barge_in_takes_the_end_of_the_call_back() -> None:
+    core = after(ASKED, (tool("r1", "t1", END_CALL), 6.0), (BargedIn(turn=1, at_s=6.1), 6.1), (heard(1, ""), 6.1))
+    told = sent(core, (ended(2, "wait"), 7.0), (text("r2", "Yes?"), 7.5), (end("r2"), 7.6))
+    assert only(HangUp, told) == []
+
+
+# A model that fails.
+
+DIED = ModelFailed(request="r1", reason="529")
+
+
+def test_a_request_that_died_before_a_word_is_made_once_more() -> None:
+    core, told = ran(ASKED, (text("r1", "Of cou"), 6.0), (DIED, 6.1))
+    assert [(each.request, each.turn) for each in only(AskModel, told)] == [("r2", 1)]
+    assert core.deadline == 8.6
+    told = sent(core, (text("r2", "Hello there."), 7.0), (end("r2"), 7.1))
+    assert only(Sentence, told) == [Sentence(turn=1, index=0, text="Hello there.")]  # nothing of the first is left
+
+
+def test_a_second_death_is_an_apology() -> None:
+    core, told = ran(ASKED, (DIED, 6.0), (ModelFailed(request="r2", reason="529"), 7.0))
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    assert told[-1] == ReplyEnded(turn=1, pieces=1)
+    assert core.reply is None
+
+
+def test_a_request_that_was_refused_is_not_made_again() -> None:
+    told = sent(ASKED, (ModelFailed(request="r1", reason="401", refused=True), 6.0))
+    assert only(AskModel, told) == []
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+
+
+def test_a_request_that_died_in_the_middle_of_its_words_is_not_made_again() -> None:
+    told = sent(ASKED, (text("r1", "We have two times. Nine o"), 6.0), (DIED, 6.1))
+    assert only(AskModel, told) == []
+    assert [each.text for each in only(Sentence, told)] == ["We have two times.", "Nine o"]
+    assert only(PlayClip, told) == [PlayClip(turn=1, index=2, clip="apology")]
+    assert told[-1] == ReplyEnded(turn=1, pieces=3)
+
+
+def test_a_request_after_tools_may_be_made_again_though_something_was_said_before_them() -> None:
+    core = after(ASKED, (text("r1", "Let me look."), 6.0), (tool("r1", "t1"), 6.1), (waits("r1"), 6.2))
+    core, told = ran(core, (returned("t1"), 7.0), (ModelFailed(request="r2", reason="529"), 7.5))
+    assert [each.request for each in only(AskModel, told)] == ["r2", "r3"]
+
+
+def test_a_request_that_died_after_it_asked_for_a_tool_is_made_again_with_the_tools_answer() -> None:
+    core, told = ran(ASKED, (tool("r1", "t1"), 6.0), (DIED, 6.1))
+    assert only(AskModel, told) == []
+    told = sent(core, (returned("t1"), 7.0))
+    assert [each.conversation[-2:] for each in only(AskModel, told)] == [(called(1, "t1"), answered(1, "t1"))]
+
+
+def test_a_model_that_is_silent_is_cancelled_and_asked_once_more_then_there_is_an_apology() -> None:
+    core, told = step(ASKED, Tick(), 7.5)
+    assert [type(each) for each in told] == [CancelModel, AskModel]
+    assert told[0] == CancelModel(request="r1")
+    assert core.deadline == 10.0
+    core, told = step(core, Tick(), 10.0)
+    assert told[0] == CancelModel(request="r2")
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    assert core.deadline == NEVER
+
+
+# Barge-in.
+
+
+def test_a_barge_in_stops_the_reply_and_waits_to_be_told_what_was_heard() -> None:
+    core, told = ran(ASKED, (text("r1", "We have two times. Nine"), 6.0), (BargedIn(turn=1, at_s=6.5), 6.6))
+    assert told[-1] == CancelModel(request="r1")
+    assert (core.reply, core.settling) == (None, Settling(turn=1, due=7.1))
+    core, told = step(core, ended(2, "no"), 6.8)
+    assert only(AskModel, told) == []
+    core, told = step(core, heard(1, "We have"), 6.9)
+    cut = AgentSaid(turn=1, text="We have", interrupted=True)
+    asked = AskModel(
+        request="r2", turn=2, conversation=(CallerSaid(turn=1, text="book me"), cut, CallerSaid(turn=2, text="no"))
+    )
+    assert told == [Record(position=1, entry=cut, at_s=6.9), asked]
+
+
+def test_what_was_heard_is_waited_for_half_a_second_and_no_longer() -> None:
+    core = after(ASKED, (BargedIn(turn=1, at_s=6.0), 6.0), (ended(2, "no"), 6.2))
+    assert core.deadline == 6.5
+    core, told = step(core, Tick(), 6.5)
+    assert [(each.request, each.turn) for each in only(AskModel, told)] == [("r2", 2)]
+
+
+def test_the_words_of_two_turns_are_answered_as_one_when_the_first_was_interrupted() -> None:
+    core = after(ASKED, (BargedIn(turn=1, at_s=6.0), 6.0), (heard(1, ""), 6.0))
+    told = sent(core, (ended(2, "for a haircut"), 6.5))
+    assert [each.conversation for each in only(AskModel, told)] == [
+        (CallerSaid(turn=1, text="book me"), CallerSaid(turn=2, text="for a haircut"))
+    ]
+
+
+def test_an_interrupted_turn_is_not_answered_again() -> None:
+    assert only(AskModel, sent(ASKED, (BargedIn(turn=1, at_s=6.0), 6.0), (heard(1, ""), 6.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "interrupted"),
+    [
+        ("", "", True),
+        ("We have two", "We have two", True),
+        ("We have two times. Nine or", "We have two times. Nine or", True),
+        ("We have two times. Nine or ten.", "We have two times. Nine or ten.", False),
+    ],
+)
+def test_the_conversation_holds_what_was_heard(words: str, text: str, *, interrupted: bool) -> None:
+    core, told = ran(SAID, (BargedIn(turn=1, at_s=7.0), 7.0), (heard(1, words), 7.0))
+    assert core.conversation[-1] == AgentSaid(turn=1, text=text, interrupted=interrupted)
+    assert bool(only(Record, told)) is interrupted
+
+
+def test_what_was_heard_is_cut_over_the_tools_between_the_words() -> None:
+    core = after(ASKED, (text("r1", "Let me look."), 6.0), (tool("r1", "t1"), 6.1), (waits("r1"), 6.2))
+    core = after(core, (returned("t1"), 7.0), (text("r2", "Nine or ten."), 7.5), (end("r2"), 7.6))
+    core = after(core, (BargedIn(turn=1, at_s=9.0), 9.0), (heard(1, "Let me look. Nine"), 9.0))
+    assert [each for each in core.conversation if isinstance(each, AgentSaid)] == [
+        AgentSaid(turn=1, text="Let me look."),
+        AgentSaid(turn=1, text="Nine", interrupted=True),
+    ]
+    core = after(core, (heard(1, "Let me"), 9.1))
+    assert [each.text for each in core.conversation if isinstance(each, AgentSaid)] == ["Let me", ""]
+
+
+def test_what_was_heard_so_far_changes_nothing() -> None:
+    assert ran(SAID, (heard(1, "We", settled=False), 7.0)) == (SAID, [])
+
+
+def test_what_was_heard_of_an_older_turn_is_not_what_is_waited_for() -> None:
+    core = after(SAID, (BargedIn(turn=2, at_s=7.0), 7.0), (heard(1, "We have two times. Nine or ten."), 7.0))
+    assert core.settling is not None
+    assert after(core, (heard(2, ""), 7.1)).settling is None
+
+
+# Silence.
+
+
+def test_a_silent_caller_is_asked_once_and_then_the_call_ends() -> None:
+    core, told = ran(IDLE, (CallerIdle(turn=1), 11.0))
+    assert told[1:] == [PlayClip(turn=1, index=0, clip="still_there"), ReplyEnded(turn=1, pieces=1)]
+    told = sent(core, (CallerIdle(turn=2), 22.0))
+    assert told[1:] == [
+        PlayClip(turn=2, index=0, clip="goodbye"),
+        ReplyEnded(turn=2, pieces=1),
+        HangUp(turn=2, index=0, reason="idle"),
+    ]
+
+
+def test_a_caller_who_has_spoken_in_between_is_asked_again() -> None:
+    core = after(IDLE, (CallerIdle(turn=1), 11.0), (ended(2), 12.0), (text("r1", "Yes."), 13.0), (end("r1"), 13.1))
+    assert [each.clip for each in only(PlayClip, sent(core, (CallerIdle(turn=3), 30.0)))] == ["still_there"]
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        ASKED,
+        after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1)),
+        after(SAID, (BargedIn(turn=1, at_s=7.0), 7.0)),
+        after(SAID, (CLOSED, 7.0)),
+    ],
+)
+def test_nobody_is_asked_while_something_is_about_to_be_said(busy: Agent) -> None:
+    assert ran(busy, (CallerIdle(turn=3), 20.0)) == (busy, [])
+
+
+# The end of the line.
+
+
+def test_after_the_end_of_the_line_the_agent_only_records() -> None:
+    core, told = ran(ASKED, (tool("r1", "t1"), 6.0), (CLOSED, 6.5))
+    assert told[-2:] == [CancelModel(request="r1"), CLOSED]
+    told = sent(core, (returned("t1"), 7.0), (ended(2, "bye"), 7.1), (heard(1, ""), 7.2), (CallerIdle(turn=3), 7.3))
+    assert stored(told) == {2: answered(1, "t1"), 3: CallerSaid(turn=2, text="bye")}
+    assert core.line == CLOSED
+    assert only(AskModel, told) == []
+    assert [type(each) for each in told] == [Record, Record]
+
+
+# Salvage.
+
+
+@pytest.mark.parametrize(
+    "core",
+    [
+        IDLE,
+        ASKED,
+        SAID,
+        after(ASKED, (text("r1", "We have tw"), 6.0)),
+        after(ASKED, (tool("r1", "t1"), 6.0)),
+        after(SAID, (BargedIn(turn=1, at_s=7.0), 7.0)),
+        after(IDLE, (CallerIdle(turn=1), 11.0)),
+        after(SAID, (CLOSED, 7.0)),
+    ],
+)
+def test_a_fresh_core_is_what_a_sound_one_was(core: Agent) -> None:
+    assert IDLE.fresh(core) == core
+
+
+def test_a_bare_core_stores_after_what_was_stored_and_uses_no_number_again() -> None:
+    bare = IDLE.bare(SAID)
+    assert bare == attrs.evolve(IDLE, stored=2, asked=1, answered=1)
+    core, told = ran(bare, (ended(2, "hello?"), 9.0))
+    assert stored(told) == {2: CallerSaid(turn=2, text="hello?")}
+    assert [each.request for each in only(AskModel, told)] == ["r2"]
+    assert IDLE.bare(core).stored == 3
+    assert IDLE.bare(after(SAID, (CLOSED, 9.0))).line == CLOSED
+
+
+def test_a_bare_core_does_not_take_the_answer_of_a_tool_for_an_answer() -> None:
+    bare = IDLE.bare(after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1)))
+    core = after(bare, (returned("t1"), 7.0), (ended(2), 8.0))
+    assert [type(each) for each in core.conversation] == [Noted, CallerSaid]
+
+
+# Whatever comes.
+
+MESSAGES = st.one_of(
+    st.builds(ModelText, request=st.just("?"), text=st.sampled_from(["Of course. ", "yes ", "one two three, ", "! "])),
+    st.builds(
+        ModelToolCall,
+        request=st.just("?"),
+        id=st.just("?"),
+        name=st.sampled_from(["find", END_CALL]),
+        arguments=st.just({}),
+    ),
+    st.builds(ModelEnded, request=st.just("?"), stop=st.sampled_from(["end_turn", "tool_use", "refusal"])),
+    st.builds(ModelFailed, request=st.just("?"), reason=st.just("down"), refused=st.booleans()),
+    st.sampled_from(["turn", "barge-in", "idle", "returned"]),
+)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 3.0), MESSAGES), max_size=50))
+def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_can_be_answered(
+    plan: list[tuple[float, object]],
+) -> None:
+    core, told = IDLE, list[object]()
+    now, turn, calls = 0.0, 0, list[str]()
+    for gap, plain in plan:
+        now += gap
+        while core.deadline <= now:
+            core, more = step(core, Tick(), core.deadline)
+            told += more
+        message = plain
+        if isinstance(plain, ModelText | ModelToolCall | ModelEnded | ModelFailed):
+            message = attrs.evolve(plain, request=f"r{core.asked}")
+        if isinstance(message, ModelToolCall):
+            calls.append(f"t{len(calls)}")
+            message = attrs.evolve(message, id=calls[-1])
+        if plain in ("turn", "idle"):
+            turn += 1
+            message = ended(turn) if plain == "turn" else CallerIdle(turn=turn)
+        batch = [message]
+        if plain == "barge-in":
+            batch = [BargedIn(turn=turn, at_s=now), heard(turn, "We")]
+        elif plain == "returned":
+            batch = [returned(min(core.tools))] if core.tools else []
+        for each in batch:
+            core, more = step(core, each, now)
+            told += more
+    assert stored(told) == dict(enumerate(core.conversation))
+    turns = [each.turn for each in core.conversation]
+    assert turns == sorted(turns)
+    for asked in only(AskModel, told):
+        assert isinstance(asked.conversation[-1], CallerSaid | ToolAnswered)
+        called_ids = [each.id for each in asked.conversation if isinstance(each, ToolCalled)]
+        answered_ids = [each.id for each in asked.conversation if isinstance(each, ToolAnswered)]
+        assert sorted(called_ids) == sorted(answered_ids)
+        assert len(set(called_ids)) == len(called_ids)
+    requests = [each.request for each in only(AskModel, told)]
+    assert len(set(requests)) == len(requests)
+    pieces = [(each.turn, each.index) for each in told if isinstance(each, Sentence | PlayClip)]
+    assert len(set(pieces)) == len(pieces)
+    for reply in only(ReplyEnded, told):
+        assert [index for turn, index in pieces if turn == reply.turn] == list(range(reply.pieces))
