@@ -503,9 +503,9 @@ class Call:
             actor=report.actor,
             step=report.kind.value,
             at_s=round(report.now, 3),
-            message=repr(report.message),
-            core=repr(report.core),
-            error=repr(report.error),
+            message=_shown(report.message),
+            core=_shown(report.core),
+            error=_shown(report.error),
             then=report.remedy.value,
         )
         self.plan.on_raise(report)
@@ -528,6 +528,14 @@ class Call:
 
 def _same(port: Port, _edge: Edge) -> Port:
     return port
+
+
+def _shown(value: object) -> str:
+    """Return a value as the log has it, even one that is broken: that is why it is there."""
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a broken value's repr raises whatever it likes
+        return f"<{type(value).__name__} without a repr: {error!r}>"
 
 
 def _snake(name: str) -> str:

@@ -8,6 +8,7 @@ aside. The loop dies of each raise, so that the supervisor sees, counts and dela
 """
 
 import enum
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -137,7 +138,7 @@ class Loop:
             after, effects = core.started(message, now)  # type: ignore[arg-type]
         else:
             after, effects = core.handle(message, now)
-        deadline = after.deadline
+        deadline = _moment(after.deadline)
         if kind is Kind.TICK and deadline <= now:
             msg = f"{self.cell.name} did not move its deadline {deadline} on at {now}"
             raise EngineBug(msg)
@@ -183,7 +184,10 @@ class Loop:
         report = StepRaised(
             actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, error=error, remedy=remedy
         )
-        self.raised(report)
+        try:
+            self.raised(report)
+        except Exception as untold:  # noqa: BLE001 - who watches must not be able to break what is watched
+            report.add_note(f"nobody was told: {untold!r}")
         self.mend(kind, remedy)
         return report
 
@@ -229,12 +233,21 @@ class Loop:
         for make in makers:
             try:
                 core = make(cell.core)
-                deadline = core.deadline
+                deadline = _moment(core.deadline)
             except Exception:  # noqa: BLE001, S112 - whatever a broken value raises, the next maker reads less
                 continue
             cell.keep(core, deadline)
             return
         cell.keep(cell.first, cell.first.deadline)
+
+
+def _moment(deadline: float) -> float:
+    """Return a core's deadline if a loop can wait for it: a poisoned core may have anything there."""
+    moment = float(deadline)
+    if math.isnan(moment):
+        msg = f"a deadline is {deadline!r}; allowed: a time or NEVER"
+        raise EngineBug(msg)
+    return moment
 
 
 @attrs.define(eq=False)
