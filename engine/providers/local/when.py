@@ -89,16 +89,23 @@ _ORDINALS: Final = {
         start=1,
     )
 } | {"twentieth": 20, "thirtieth": 30}
-_WEEKDAYS: Final = {name.lower(): number for number, name in enumerate(calendar.day_name)} | {
+_WEEKDAYS: Final = {
+    name: number for number, name in enumerate(_row("monday tuesday wednesday thursday friday saturday sunday"))
+} | {
     **dict.fromkeys(("mon",), 0),
     **dict.fromkeys(("tue", "tues"), 1),
     **dict.fromkeys(("wed", "weds"), 2),
     **dict.fromkeys(("thu", "thur", "thurs"), 3),
     **dict.fromkeys(("fri",), 4),
 }
-_MONTHS: Final = {name.lower(): number for number, name in enumerate(calendar.month_name) if name} | {
-    name.lower(): number for number, name in enumerate(calendar.month_abbr) if name and name != "May"
-}
+_MONTHS: Final = {
+    name: number
+    for names in (
+        "january february march april may june july august september october november december",
+        "jan feb mar apr may jun jul aug sep oct nov dec",
+    )
+    for number, name in enumerate(_row(names), start=1)
+} | {"sept": 9}
 _MERIDIEMS: Final = ("am", "pm")
 # Put where something was understood, so that "not" and "or" reach only what follows them at once.
 _GAP: Final = "\0"
