@@ -75,6 +75,20 @@ class Piece:
     complete: bool = False
     marked: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether its next sound has yet to come from the voice."""
+        return not self.complete and self.sent_bytes == len(self.audio)
+
+    @property
+    def gone(self) -> bool:
+        """Whether all of it was sent."""
+        return self.complete and self.sent_bytes == len(self.audio)
+
+    def next(self, size_bytes: int) -> bytes:
+        """Return the sound that goes out next, no more than `size_bytes`."""
+        return self.audio[self.sent_bytes : self.sent_bytes + size_bytes]
+
     def longer(self, audio: bytes, words: tuple[Word, ...]) -> Self:
         """Return the piece with more sound."""
         return attrs.evolve(self, audio=self.audio + audio, words=(*self.words, *words))
@@ -176,8 +190,8 @@ class Pacer:
     # Invariant: in order of turn, and none of a turn that is over.
     replies: tuple[Reply, ...] = ()
     over: int = -1
-    # Sound that goes before everything, at the next joint between pieces.
-    notice: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
+    # A phrase that goes before everything, at the next joint: between pieces, or where a piece waits for its voice.
+    notice: Piece | None = None
     buffer: Buffer = Buffer()
     # When something to be played last came in.
     news_at: float = 0.0
@@ -228,7 +242,9 @@ class Pacer:
                 piece = Piece(index=index, text=clip.text, audio=clip.audio, complete=True)
                 return self._with(turn, lambda reply: reply.with_piece(piece))
             case PlayNotice(clip=name):
-                return self if self.notice else attrs.evolve(self, notice=self.clips[name].audio)
+                clip = self.clips[name]
+                notice = Piece(index=0, text=clip.text, audio=clip.audio, complete=True)
+                return attrs.evolve(self, notice=self.notice or notice)
             case ReplyEnded(turn=turn, pieces=total):
                 return self._with(turn, lambda reply: attrs.evolve(reply, total=total))
             case AgentAudio(turn=turn, index=index, audio=audio, words=words):
@@ -276,24 +292,26 @@ class Pacer:
 
     def _moved(self, now: float) -> "Step":
         """Move at most a frame of sound towards the line; nothing changes when there is nothing to move."""
-        found = self._next()
-        if self.notice and (found is None or not found[1].sent_bytes):
-            part = self.notice[: self.buffer.room_bytes]
+        room = self.buffer.room_bytes
+        if self.notice is not None and self._notice_due() <= now:
+            part = self.notice.next(room)
             buffer, effects = self.buffer.taken(part, now)
-            return attrs.evolve(self, notice=self.notice[len(part) :], buffer=buffer), effects
-        part = b"" if found is None else found[1].audio[found[1].sent_bytes :][: self.buffer.room_bytes]
-        if found is None or not (part or found[1].complete):
-            if not self.buffer.part or (found is not None and self.buffer.until - self.policy.join_s > now):
+            notice = attrs.evolve(self.notice, sent_bytes=self.notice.sent_bytes + len(part))
+            return attrs.evolve(self, notice=None if notice.gone else notice, buffer=buffer), effects
+        found = self._next()
+        if found is None or found[1].waits:
+            if not self.buffer.part or (found is not None and self._dry_at() > now):
                 return self, []
             buffer, effects = self.buffer.padded(now)
             return attrs.evolve(self, buffer=buffer), effects
         reply, piece = found
+        part = piece.next(room)
         begun: list[object] = []
         if part and not reply.begun:
             begun = [Playing(turn=reply.turn), Timing(turn=reply.turn, stage="first_sound", at_s=now)]
         buffer, effects = self.buffer.taken(part, now)
         piece = attrs.evolve(piece, sent_bytes=piece.sent_bytes + len(part))
-        if piece.complete and piece.sent_bytes == len(piece.audio):
+        if piece.gone:
             piece = attrs.evolve(piece, marked=True)
             buffer, marks = buffer.marked(reply.turn, piece.index)
             effects = [*effects, *marks]
@@ -302,9 +320,22 @@ class Pacer:
 
     def _frame_due(self) -> float:
         found = self._next()
-        if self.notice or (found is not None and (found[1].complete or len(found[1].audio) > found[1].sent_bytes)):
+        if found is not None and not found[1].waits:
             return self.buffer.until - self.policy.lead_s
-        return self.buffer.until - self.policy.join_s if self.buffer.part else NEVER
+        return min(self._notice_due(), self._dry_at() if self.buffer.part else NEVER)
+
+    def _dry_at(self) -> float:
+        """Return when the buffer will hold no more than what has to be joined without a gap."""
+        return self.buffer.until - min(self.policy.join_s, self.policy.lead_s)
+
+    def _notice_due(self) -> float:
+        """Return when the next frame of a notice is due: between two pieces, or when the one in hand is held up."""
+        found = self._next()
+        if self.notice is None:
+            return NEVER
+        if self.notice.sent_bytes or found is None or not found[1].sent_bytes:
+            return self.buffer.until - self.policy.lead_s
+        return self._dry_at() if found[1].waits else NEVER
 
     def _patience_due(self) -> float:
         """Return when a piece without sound is skipped, or a piece without an echo counts as heard."""
@@ -387,7 +418,7 @@ class Pacer:
         void = self.hang_up is not None and self.hang_up.turn <= turn
         core = attrs.evolve(
             core,
-            notice=b"",
+            notice=None,
             hang_up=None if void else self.hang_up,
             hang_up_due=NEVER if void else self.hang_up_due,
         )
@@ -410,7 +441,7 @@ class Pacer:
         return attrs.evolve(
             self.bare(suspect),
             replies=tuple(suspect.replies),
-            notice=bytes(suspect.notice),
+            notice=suspect.notice,
             buffer=suspect.buffer,
             news_at=float(suspect.news_at),
             last=suspect.last,
