@@ -101,13 +101,11 @@ class Piece:
         """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""
         played_bytes = max(0, self.sent_bytes - unheard_bytes)
         texts = self.text.split()
-        if self.words:
-            count = sum(word.end_s * RATE_HZ <= played_bytes for word in self.words)
-        elif self.audio:
-            count = int(len(texts) * played_bytes / len(self.audio))  # no times: as many of the words as of the sound
-        else:
-            count = 0
-        return " ".join(texts[:count])
+        if self.words and played_bytes < len(self.audio):
+            return " ".join(texts[: sum(word.end_s * RATE_HZ <= played_bytes for word in self.words)])
+        if self.complete and self.audio:  # no times for the rest: as many of the words as of the sound
+            return " ".join(texts[: len(texts) * played_bytes // len(self.audio)])
+        return " ".join(texts[: len(self.words)])
 
 
 @attrs.frozen(kw_only=True)
@@ -352,7 +350,7 @@ class Pacer:
             reply, piece = self._pieces()[-1]
             return attrs.evolve(self, news_at=now)._heard_to(reply.turn, piece.index)
         core = attrs.evolve(self, news_at=now)._changed(
-            found[0].turn, found[1].index, lambda piece: attrs.evolve(piece, complete=True)
+            found[0].turn, found[1].index, lambda piece: attrs.evolve(piece, text=piece.heard(0), complete=True)
         )
         return _chain((core, [Counted(name="pieces_starved", amount=1)]), lambda core: core._sent(now))
 
