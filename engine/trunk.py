@@ -60,7 +60,9 @@ class Trunk:
     reason: str = attrs.field(init=False, default="")
     gone: trio.Event = attrs.field(init=False, factory=trio.Event)
     bad_messages: int = attrs.field(init=False, default=0)
-    # The first is the one that is being sent; it goes when it was, so that a writer's death loses none.
+    # The first is the one that is being sent; it goes when it was, so that a writer's death loses none. One that was out
+    # when the writer died goes out again: 20 ms heard twice, or a mark or clear that changes nothing the second time,
+    # against a mark or close that never comes, for which the call would wait.
     _waiting: deque[ToLine] = attrs.field(init=False, factory=deque)
     _woken: trio.Event = attrs.field(init=False, factory=trio.Event)
 
@@ -136,8 +138,10 @@ class Trunk:
                 pass  # Twilio adds events over time
             case _ if message.stream_sid != self.stream_sid:
                 self._bad(f"streamSid {message.stream_sid!r} is not this stream's")
-            case twilio.Media():
+            case twilio.Media(track="inbound"):
                 self._frames(message)
+            case twilio.Media(track=track):
+                self._bad(f"track {track!r} was not asked for")
             case twilio.Dtmf(digit=digit):
                 self.tell(LineDtmf(digit=digit))
             case twilio.Mark(name=name):
