@@ -27,7 +27,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.actors.twilio_io import TwilioIO
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.errands import Errands
-from engine.loop import Kind, Loop, Remedy, SessionSeam, StepRaised
+from engine.loop import Loop, Remedy, SessionSeam, StepRaised
 from engine.mailbox import Cell, Core, Envelope, SessionCore
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
 from engine.messages.line import (
@@ -509,7 +509,7 @@ class Call:
             then=report.remedy.value,
         )
         self.plan.on_raise(report)
-        if report.remedy is Remedy.BARE and report.kind is not Kind.STARTED:
+        if report.remedy is Remedy.BARE:
             self._ask_to_repeat()
 
     def _lost(self, name: str, edge: Edge, why: str) -> None:

@@ -74,7 +74,7 @@ class Loop:
     outlets: where each kind of message that the core sends goes.
     close_session: ends the present session with a reason, because the core that follows knows nothing of it.
     useful: told, by child id, of output that was of use: each message handled, each event of the session.
-    raised: told of each step that raised, before anything else is done about it.
+    raised: told of each step that raised, and how the actor goes on.
     """
 
     cell: Cell[Any]
@@ -180,7 +180,7 @@ class Loop:
         suspect = self.cell.core
         self.cell.strikes[kind.value] += 1
         strike = self.cell.strikes[kind.value]
-        remedy = self.remedy(kind, strike)
+        remedy = self.mend(kind, self.remedy(kind, strike))
         report = StepRaised(
             actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, error=error, remedy=remedy
         )
@@ -188,7 +188,6 @@ class Loop:
             self.raised(report)
         except Exception as untold:  # noqa: BLE001 - who watches must not be able to break what is watched
             report.add_note(f"nobody was told: {untold!r}")
-        self.mend(kind, remedy)
         return report
 
     def remedy(self, kind: Kind, strike: int) -> Remedy:
@@ -204,41 +203,37 @@ class Loop:
                 aside = self.cell.strikes[Remedy.ASIDE.value] + 1
                 return Remedy.BARE if aside >= ASIDE_BEFORE_BARE else Remedy.ASIDE
 
-    def mend(self, kind: Kind, remedy: Remedy) -> None:
-        """Make the cell ready for the loop that follows."""
+    def mend(self, kind: Kind, remedy: Remedy) -> Remedy:
+        """Make the cell ready for the loop that follows; return what it took, which is bare if salvage raised too."""
         cell = self.cell
         if remedy is Remedy.FRESH:
-            self.replace(bare=False)
-            return
-        if kind is Kind.MESSAGE:
+            if self.replace(cell.first.fresh):
+                return Remedy.FRESH
+            remedy = Remedy.BARE
+        elif kind is Kind.MESSAGE:
             cell.set_aside()
             cell.strikes[kind.value] = 0
             cell.strikes[Remedy.ASIDE.value] += 1
         if remedy is Remedy.BARE:
             cell.strikes[Remedy.ASIDE.value] = 0
-            self.replace(bare=True)
+            if not self.replace(cell.first.bare):
+                cell.keep(cell.first, cell.first.deadline)
         elif remedy is Remedy.NEW_SESSION:
             cell.strikes[kind.value] = 0
             cell.let_go()
         if remedy is Remedy.NEW_SESSION or (remedy is Remedy.BARE and kind is not Kind.STARTED):
             self.close_session(remedy.value)
+        return remedy
 
-    def replace(self, *, bare: bool) -> None:
-        """Go on with another core: all that can be saved of the suspect, or only its numbers.
-
-        Salvage reads a value that may be broken anywhere; when it raises, less is saved.
-        """
-        cell = self.cell
-        makers = (cell.first.bare,) if bare else (cell.first.fresh, cell.first.bare)
-        for make in makers:
-            try:
-                core = make(cell.core)
-                deadline = _moment(core.deadline)
-            except Exception:  # noqa: BLE001, S112 - whatever a broken value raises, the next maker reads less
-                continue
-            cell.keep(core, deadline)
-            return
-        cell.keep(cell.first, cell.first.deadline)
+    def replace(self, make: Callable[[Core], Core]) -> bool:
+        """Go on with what `make` saves of the suspect; False if it raises, as it may: the value may be broken anywhere."""
+        try:
+            core = make(self.cell.core)
+            deadline = _moment(core.deadline)
+        except Exception:  # noqa: BLE001 - whatever a broken value raises, the next maker reads less of it
+            return False
+        self.cell.keep(core, deadline)
+        return True
 
 
 def _moment(deadline: float) -> float:
