@@ -60,9 +60,9 @@ class Trunk:
     reason: str = attrs.field(init=False, default="")
     gone: trio.Event = attrs.field(init=False, factory=trio.Event)
     bad_messages: int = attrs.field(init=False, default=0)
-    # The first is the one that is being sent; it goes when it was, so that a writer's death loses none. One that was out
-    # when the writer died goes out again: 20 ms heard twice, or a mark or clear that changes nothing the second time,
-    # against a mark or close that never comes, for which the call would wait.
+    # The first is the one that is being sent; it goes when it was, so that a writer's death loses none. One that was
+    # out when the writer died goes out again: 20 ms heard twice, or a mark or clear that changes nothing the second
+    # time, against a mark or a close that never comes, for which the call would wait.
     _waiting: deque[ToLine] = attrs.field(init=False, factory=deque)
     _woken: trio.Event = attrs.field(init=False, factory=trio.Event)
 
