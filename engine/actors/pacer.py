@@ -44,8 +44,8 @@ class PacingPolicy:
     """How far ahead of the caller's ear audio is sent, and how long the end of things is waited for.
 
     lead_s: audio kept in Twilio's buffer. 0.2: rides out a stall of the loop; a barge-in empties it by `clear`.
-    join_s: buffered audio below which a part of a frame is sent padded, rather than held for what comes. 0.04: two
-        frames.
+    join_s: buffered audio below which a part of a frame is sent padded, once nothing has come for as long. 0.04: two
+        frames; until then it is held for what comes, because padding within a word is heard.
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
     echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round
         trip.
@@ -323,8 +323,8 @@ class Pacer:
         return min(self._notice_due(), self._dry_at() if self.buffer.part else NEVER)
 
     def _dry_at(self) -> float:
-        """Return when the buffer will hold no more than what has to be joined without a gap."""
-        return self.buffer.until - min(self.policy.join_s, self.policy.lead_s)
+        """Return when a part of a frame can wait no longer: the buffer runs out, and nothing has come for as long."""
+        return max(self.buffer.until - min(self.policy.join_s, self.policy.lead_s), self.news_at + self.policy.join_s)
 
     def _notice_due(self) -> float:
         """Return when the next frame of a notice is due: between two pieces, or when the one in hand is held up."""
