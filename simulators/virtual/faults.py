@@ -16,7 +16,9 @@ from engine.loop import Kind, Loop
 from engine.mailbox import Core, Envelope
 from engine.messages.caller import CallerAudio
 from engine.messages.conversation import CallerSaid
+from engine.messages.turns import BargedIn
 from engine.wiring import Port
+from simulators.virtual.vendors import VirtualRecogniser, VirtualVoice
 
 if TYPE_CHECKING:
     from engine.call import Call
@@ -154,8 +156,27 @@ class KillSession:
             call.actors[self.actor].cancel("session")
 
 
+@attrs.define(kw_only=True)
+class Outage:
+    """The vendor of "stt" or "tts" breaks off `at_s` and lets nobody in for `lasts_s`."""
+
+    actor: str
+    at_s: float
+    lasts_s: float
+    fired_at: float | None = attrs.field(init=False, default=None)
+
+    def strike(self, call: "Call") -> None:
+        """Shut the door."""
+        vendor = call.plan.recogniser if self.actor == "stt" else call.plan.voice
+        assert isinstance(vendor, VirtualRecogniser | VirtualVoice)
+        vendor.door.shut_until = trio.current_time() + self.lasts_s
+        if len(call.actors[self.actor].children()) > 1:
+            self.fired_at = call.clock() + self.lasts_s
+            call.actors[self.actor].cancel("session", "the vendor is away")
+
+
 LoopFault: TypeAlias = Raise | Poison | CancelLoop
-TimedFault: TypeAlias = CancelLoopAt | KillSession
+TimedFault: TypeAlias = CancelLoopAt | KillSession | Outage
 Fault: TypeAlias = LoopFault | TimedFault
 
 
@@ -171,6 +192,8 @@ class VirtualLoop(Loop):
     most_lag_s: float = 0.0
     spike_s: float = 0.0
     faults: tuple[LoopFault, ...] = ()
+    # How long a barge-in has lain in the mailbox, at most.
+    longest_barge_s: float = 0.0
 
     async def woken(self) -> None:
         """Lag."""
@@ -204,6 +227,8 @@ class VirtualLoop(Loop):
         super().commit(kind, envelope, core, deadline, outgoing)
         for fault in self.faults:
             fault.after(self, envelope)
+        if envelope is not None and isinstance(envelope.message, BargedIn):
+            self.longest_barge_s = max(self.longest_barge_s, self.cell.clock() - envelope.put_at)
 
 
 def _broken(**changes: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -231,7 +256,7 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
     "turn_detector": (
         _broken(open=lambda _: None),
         _broken(turn_due=lambda _: "later"),
-        _broken(open=lambda core: attrs.evolve(core.open, text=7)),
+        _broken(spoke_s=lambda _: None),
         _broken(floor=lambda _: None),
     ),
     "agent": (
@@ -258,4 +283,3 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
     ),
 }
 """Broken values, by actor: some that `fresh` carries over and `bare` does not, some that break `fresh`, or both."""
-

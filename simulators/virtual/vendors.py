@@ -8,8 +8,9 @@ import trio
 
 from engine.errands import END_CALL_TOOL
 from engine.messages.conversation import CallerSaid, Entry, ToolAnswered
+from engine.messages.errors import ProviderDown
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
-from engine.messages.recognition import Finalise, Recognise, Recognised, Word
+from engine.messages.recognition import Finalise, Recognised, Word
 from engine.messages.records import Record, Timing
 from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import (
@@ -22,6 +23,19 @@ from engine.providers.contract import (
     VoiceEvent,
 )
 from simulators.virtual import tone
+
+
+@attrs.define
+class Door:
+    """Where a vendor lets connections in, or refuses them, until the time `shut_until`."""
+
+    shut_until: float = 0.0
+
+    async def passed(self, after_s: float) -> None:
+        """Connect. Raises ProviderDown while the door is shut."""
+        await trio.sleep(after_s)
+        if trio.current_time() < self.shut_until:
+            raise ProviderDown("the virtual vendor is away")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,10 +52,11 @@ class VirtualRecogniser:
     endpoint_s: float = 0.3
     interim_s: float = 0.3
     empty_s: float = 1.0
+    door: Door = attrs.field(factory=Door)
 
     async def session(self, seam: Seam[RecogniserAsk, Recognised]) -> None:
         """Serve until cancelled."""
-        await trio.sleep(self.connect_s)
+        await self.door.passed(self.connect_s)
         seam.opened()
         ear = tone.Ear()
         # How far: audio came, sound reached, finals covered, the last interim spoke.
@@ -95,17 +110,18 @@ class VirtualVoice:
     first_s: float = 0.1
     chunk_frames: int = 7
     pace: float = 8.0
+    door: Door = attrs.field(factory=Door)
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
-        """Serve until cancelled. What is cancelled is not spoken; what was begun runs on, and is dropped by its turn."""
-        await trio.sleep(self.connect_s)
+        """Serve until cancelled. What is cancelled is not begun; what was begun runs on, and is dropped by its turn."""
+        await self.door.passed(self.connect_s)
         seam.opened(aligned=self.aligned)
         over = -1
         while True:
             ask = await seam.ask()
             if isinstance(ask, CancelSynthesis):
                 over = max(over, ask.turn)
-            elif isinstance(ask, Synthesise) and ask.turn > over:
+            elif ask.turn > over:
                 await self._speak(ask, seam)
 
     async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
