@@ -6,6 +6,7 @@ spoken all the same, only without times.
 """
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ class Speaker:
         options.log_severity_level = 3
         self._network = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._vocabulary: dict[str, int] = json.loads(Path(hibari.tts.ASSETS, "vocab.json").read_text("utf-8"))
-        self._g2p = G2P(british=VOICES[name]["british"])
+        self._g2p = _g2p(british=VOICES[name]["british"])
         self._gain = 1.0
         self._gain = self._measured_gain()
 
@@ -154,6 +155,12 @@ class Speaker:
             phonemes.pop()
             owners.pop()
         return written, phonemes, owners
+
+
+@functools.cache
+def _g2p(*, british: bool) -> G2P:
+    """Return the reader of an accent, shared by its voices: its lexicons are most of a voice's memory."""
+    return G2P(british=british)
 
 
 def _model_path(name: str) -> Path:
