@@ -102,7 +102,7 @@ class Piece:
         played_bytes = max(0, self.sent_bytes - unheard_bytes)
         texts = self.text.split()
         if self.words and played_bytes < len(self.audio):
-            return " ".join(texts[: sum(word.end_s * RATE_HZ <= played_bytes for word in self.words)])
+            return " ".join(texts[: sum(round(word.end_s * RATE_HZ) <= played_bytes for word in self.words)])
         if self.complete and self.audio:  # no times for the rest: as many of the words as of the sound
             return " ".join(texts[: len(texts) * played_bytes // len(self.audio)])
         return " ".join(texts[: len(self.words)])
