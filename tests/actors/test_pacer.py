@@ -1,0 +1,546 @@
+"""Pacer: exact frames on time, and what the caller has truly heard."""
+
+import itertools
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.actors.pacer import Buffer, Clip, Pacer, PacingPolicy, Piece, Reply
+from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENCE
+from engine.mailbox import NEVER
+from engine.messages.caller import LineClosed, MarkEcho
+from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
+from engine.messages.playout import Played, Playing, Stopped
+from engine.messages.recognition import Word
+from engine.messages.records import Counted, Timing
+from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
+from engine.messages.supervision import Tick
+from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed
+from engine.messages.turns import BargedIn
+from tests.actors.steps import after, only, ran, sent, step, waited
+
+CLOSED = LineClosed(reason="stop", at_s=90.0)
+NOTICE = b"n" * 400
+CLIPS = {
+    "greeting": Clip(text="Hello there.", audio=b"g" * 1600),
+    "repeat": Clip(text="Could you say that again?", audio=NOTICE),
+}
+SILENT = Pacer(clips=CLIPS)
+
+
+def sentence(index: int, text: str, turn: int = 1) -> Sentence:
+    return Sentence(turn=turn, index=index, text=text)
+
+
+def audio(index: int, sound: bytes, *words: Word, turn: int = 1) -> AgentAudio:
+    return AgentAudio(turn=turn, index=index, audio=sound, words=words)
+
+
+def whole(index: int, turn: int = 1) -> AgentAudioEnded:
+    return AgentAudioEnded(turn=turn, index=index)
+
+
+def echo(index: int, turn: int = 1, generation: int = 0) -> MarkEcho:
+    return MarkEcho(name=f"{generation}:{turn}:{index}", at_s=0.0)
+
+
+def mark(index: int, turn: int = 1, generation: int = 0) -> SendMark:
+    return SendMark(name=f"{generation}:{turn}:{index}")
+
+
+def media(messages: list[object]) -> bytes:
+    return b"".join(each.audio for each in only(SendMedia, messages))
+
+
+def said(index: int, text: str, sound: bytes, now: float, turn: int = 1) -> list[tuple[object, float]]:
+    """A piece with all its audio; each word is as long as the others."""
+    texts = text.split()
+    each_s = len(sound) / RATE_HZ / len(texts)
+    words = [Word(text=word, start_s=at * each_s, end_s=(at + 1) * each_s) for at, word in enumerate(texts)]
+    return [
+        (sentence(index, text, turn), now),
+        (audio(index, sound, *words, turn=turn), now),
+        (whole(index, turn), now),
+    ]
+
+
+def reply(*pieces: tuple[str, bytes], now: float = 0.0, turn: int = 1) -> list[tuple[object, float]]:
+    """A whole reply: asked for first, then spoken."""
+    steps = [said(index, text, sound, now, turn) for index, (text, sound) in enumerate(pieces)]
+    asked: list[tuple[object, float]] = [each[0] for each in steps]
+    return [
+        *asked,
+        *(each for spoken in steps for each in spoken[1:]),
+        (ReplyEnded(turn=turn, pieces=len(pieces)), now),
+    ]
+
+
+TEN = "one two three four five six seven eight nine ten"
+SECOND = b"a" * RATE_HZ
+
+SPEAKING = after(SILENT, *reply((TEN, SECOND)))
+"""A second of sound with ten words, begun at 0.0."""
+
+
+# Frames.
+
+
+def test_sound_goes_out_in_frames_of_160_bytes_and_the_last_is_filled_with_silence() -> None:
+    core, told = ran(SILENT, *reply(("Yes.", b"y" * 400)))
+    _, more = waited(core, 1.0)
+    frames = [each.audio for each in only(SendMedia, [*told, *more])]
+    assert [len(each) for each in frames] == [FRAME_BYTES] * 3
+    assert b"".join(frames) == b"y" * 400 + bytes([SILENCE]) * 80
+
+
+def test_two_pieces_are_joined_without_silence_between_them() -> None:
+    core, told = ran(SILENT, *reply(("Yes.", b"y" * 200), ("No.", b"n" * 200)))
+    assert media([*told, *waited(core, 1.0)[1]]) == b"y" * 200 + b"n" * 200 + bytes([SILENCE]) * 80
+
+
+def test_a_part_of_a_frame_is_held_for_the_sound_that_follows_it_at_once() -> None:
+    told = sent(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 200), 0.0), (audio(0, b"z" * 120), 0.03))
+    assert media(told) == b"y" * 200 + b"z" * 120
+
+
+def test_a_part_of_a_frame_is_filled_with_silence_when_nothing_follows_it() -> None:
+    core, told = ran(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 200), 0.0))
+    assert media(told) == b"y" * 160
+    core, told = step(core, Tick(), core.deadline)
+    assert media(told) == b"y" * 40 + bytes([SILENCE]) * 120
+    assert core.buffer.until == pytest.approx(0.06)
+
+
+def test_a_part_is_held_while_the_buffer_has_more_than_two_frames() -> None:
+    core, told = ran(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 1000), 0.0))
+    assert len(media(told)) == 960
+    assert core.deadline == pytest.approx(0.12 - 0.04)
+
+
+def test_the_lead_is_filled_at_once_and_then_a_frame_goes_out_every_20_ms() -> None:
+    core, told = ran(SILENT, *reply((TEN, SECOND)))
+    assert len(only(SendMedia, told)) in (10, 11)  # 0.2 s, or a frame more, as floats have it
+    moments = []
+    for _ in range(20):
+        moments.append(core.deadline)
+        core, told = step(core, Tick(), core.deadline)
+        assert len(only(SendMedia, told)) == 1
+    assert [round(later - sooner, 6) for sooner, later in itertools.pairwise(moments)] == [FRAME_S] * 19
+
+
+def test_a_late_wake_up_is_caught_up_at_once() -> None:
+    core, told = step(SPEAKING, Tick(), 0.15)
+    assert len(only(SendMedia, told)) in (7, 8)
+    assert core.buffer.until == pytest.approx(0.36, abs=0.011)
+
+
+def test_after_the_buffer_ran_out_the_lead_is_filled_anew_and_no_more() -> None:
+    core, told = step(SPEAKING, Tick(), 0.5)
+    assert len(only(SendMedia, told)) in (10, 11)
+    assert core.buffer.until == pytest.approx(0.71, abs=0.011)
+
+
+def test_the_policy_says_how_far_ahead_sound_is_sent() -> None:
+    core = attrs.evolve(SILENT, policy=PacingPolicy(lead_s=0.1))
+    assert len(only(SendMedia, sent(core, *reply((TEN, SECOND))))) in (5, 6)
+
+
+def test_a_clip_is_played_like_a_sentence() -> None:
+    core, told = ran(SILENT, (PlayClip(turn=0, index=0, clip="greeting"), 0.0), (ReplyEnded(turn=0, pieces=1), 0.0))
+    assert told[0] == Playing(turn=0)
+    assert media([*told, *waited(core, 1.0)[1]]) == b"g" * 1600
+    assert sent(core, (Tick(), 0.1), (echo(0, turn=0), 0.2))[-2:] == [
+        Played(turn=0, heard="Hello there.", settled=True),
+        Stopped(turn=0),
+    ]
+
+
+def test_pieces_are_played_in_order_of_turn_and_index_whatever_comes_first() -> None:
+    core, told = ran(
+        SILENT,
+        (sentence(0, "One."), 0.0),
+        (sentence(1, "Two."), 0.0),
+        (sentence(0, "Three.", turn=2), 0.0),
+        (audio(0, b"3" * 160, turn=2), 0.0),
+        (whole(0, turn=2), 0.0),
+        (audio(1, b"2" * 160), 0.0),
+        (whole(1), 0.0),
+    )
+    assert media(told) == b""
+    assert media(sent(core, (audio(0, b"1" * 160), 0.1), (whole(0), 0.1))) == b"1" * 160 + b"2" * 160 + b"3" * 160
+
+
+def test_the_first_sound_of_a_reply_is_told_once() -> None:
+    core, told = ran(SILENT, *reply((TEN, SECOND), ("Yes.", SECOND)))
+    told += waited(core, 1.5)[1]
+    assert only(Playing, told) == [Playing(turn=1)]
+    assert only(Timing, told) == [Timing(turn=1, stage="first_sound", at_s=0.0)]
+
+
+# Marks and hearing.
+
+
+def test_a_mark_follows_the_frame_that_the_end_of_a_piece_is_in() -> None:
+    core, told = ran(SILENT, *reply(("Yes.", b"y" * 320), ("No.", b"n" * 40), ("Well.", b"w" * 120)))
+    told += waited(core, 1.0)[1]
+    assert [
+        each if isinstance(each, SendMark) else "frame" for each in told if isinstance(each, SendMark | SendMedia)
+    ] == [
+        "frame",
+        "frame",
+        mark(0),
+        "frame",
+        mark(1),
+        mark(2),
+    ]
+
+
+def test_a_reply_is_over_when_its_last_mark_has_come_back() -> None:
+    core = waited(after(SILENT, *reply(("Yes.", b"y" * 160), ("No.", b"n" * 160))), 0.5)[0]
+    core, told = step(core, echo(0), 0.5)
+    assert told == [Played(turn=1, heard="Yes.", settled=False)]
+    core, told = step(core, echo(1), 0.6)
+    assert told == [Played(turn=1, heard="Yes. No.", settled=True), Stopped(turn=1)]
+    assert (core.replies, core.deadline) == ((), NEVER)
+
+
+def test_a_mark_says_that_what_was_sent_before_it_was_heard_too() -> None:
+    core = waited(after(SILENT, *reply(("Yes.", b"y" * 160), ("No.", b"n" * 160))), 0.5)[0]
+    assert sent(core, (echo(1), 0.6))[0] == Played(turn=1, heard="Yes. No.", settled=True)
+
+
+def test_a_reply_is_not_over_before_all_of_it_was_asked_for() -> None:
+    core = after(SILENT, *said(0, "Yes.", b"y" * 160, 0.0))
+    core, told = step(core, echo(0), 0.1)
+    assert told == [Played(turn=1, heard="Yes.", settled=False)]
+    assert only(Stopped, sent(core, (ReplyEnded(turn=1, pieces=1), 0.2))) == [Stopped(turn=1)]
+
+
+@pytest.mark.parametrize("name", ["0:0:7", "1:1:0", "hello", "", "0:1:0:0", "-1:1:0"])
+def test_marks_that_mean_nothing_are_not_heard(name: str) -> None:
+    core = after(SILENT, *said(0, "Yes.", b"y" * 1600, 0.0))
+    assert ran(core, (MarkEcho(name=name, at_s=0.0), 0.1)) == (core, [])
+
+
+def test_marks_that_a_clear_sent_back_are_not_heard() -> None:
+    core = after(SILENT, *reply(("Yes.", b"y" * 160)), (BargedIn(turn=1, at_s=0.0), 0.005))
+    assert ran(core, (echo(0), 0.01)) == (core, [])
+    assert mark(0, turn=2, generation=1) in sent(core, *reply(("No.", b"n" * 160), now=0.1, turn=2))
+
+
+@pytest.mark.parametrize(("at", "heard"), [(1.99, False), (2.01, True)])
+def test_a_piece_whose_mark_is_lost_counts_as_heard_two_seconds_after_its_sound(at: float, *, heard: bool) -> None:
+    core = after(SILENT, *reply(("Yes.", b"y" * 160)))
+    _, told = waited(core, 0.02 + at)
+    assert bool(only(Stopped, told)) is heard
+    assert bool(only(Played, told)) is heard
+
+
+# Barge-in.
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [(0.0, 0), (0.099, 0), (0.1, 1), (0.599, 5), (0.6, 6), (0.999, 9), (1.0, 10), (2.5, 10)],
+)
+def test_a_barge_in_settles_what_was_heard_by_where_the_sound_was(at: float, words: int) -> None:
+    core = waited(SPEAKING, at)[0] if at else SPEAKING
+    core, told = step(core, BargedIn(turn=1, at_s=at), at)
+    heard = " ".join(TEN.split()[:words])
+    settled = [Played(turn=1, heard=heard, settled=True), Stopped(turn=1)]
+    assert [each for each in told if not isinstance(each, SendClear)] == settled
+    assert (core.replies, core.over) == ((), 1)
+
+
+def test_a_barge_in_clears_what_the_line_has_queued_first() -> None:
+    core = waited(SPEAKING, 0.5)[0]
+    core, told = step(core, BargedIn(turn=1, at_s=0.5), 0.5)
+    assert told[0] == SendClear()
+    assert core.buffer == Buffer(until=0.5, generation=1)
+    assert waited(core, 90.0) == (core, [])
+
+
+def test_a_barge_in_into_silence_clears_nothing_and_settles_that_nothing_was_heard() -> None:
+    assert sent(SILENT, (BargedIn(turn=3, at_s=1.0), 1.0)) == [Played(turn=3, heard="", settled=True)]
+
+
+def test_a_barge_in_that_crosses_the_end_of_the_reply_is_told_what_was_heard_of_it() -> None:
+    core = after(waited(SPEAKING, 1.0)[0], (echo(0), 1.1))
+    told = sent(core, (BargedIn(turn=1, at_s=1.1), 1.15))
+    assert told == [Played(turn=1, heard=TEN, settled=True)]
+    assert sent(core, (BargedIn(turn=2, at_s=1.1), 1.15)) == [Played(turn=2, heard="", settled=True)]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        sentence(1, "More."),
+        audio(0, b"x" * 160),
+        whole(0),
+        ReplyEnded(turn=1, pieces=1),
+        PlayClip(turn=1, index=1, clip="greeting"),
+    ],
+)
+def test_what_comes_late_for_a_turn_that_is_over_is_dropped(late: object) -> None:
+    core = after(SPEAKING, (BargedIn(turn=1, at_s=0.5), 0.5))
+    later, told = step(core, late, 0.6)
+    assert told == []
+    assert later.replies == ()
+
+
+def test_words_over_two_pieces_are_counted_back_from_the_end_of_what_was_sent() -> None:
+    core = after(SILENT, *reply(("one two", b"a" * 1600), ("three four", b"b" * 1600)))
+    core = waited(core, 0.3)[0]
+    told = sent(core, (BargedIn(turn=1, at_s=0.3), 0.31))
+    assert only(Played, told) == [Played(turn=1, heard="one two three", settled=True)]
+
+
+def test_without_times_as_many_of_the_words_were_heard_as_of_the_sound() -> None:
+    core = after(SILENT, (sentence(0, "one two three four"), 0.0), (audio(0, SECOND), 0.0), (whole(0), 0.0))
+    told = sent(waited(core, 0.6)[0], (BargedIn(turn=1, at_s=0.6), 0.6))
+    assert only(Played, told) == [Played(turn=1, heard="one two", settled=True)]
+
+
+def test_of_a_sentence_whose_sound_has_just_begun_no_word_was_heard_before_one_is_whole() -> None:
+    core = after(SILENT, (sentence(0, "one two three four"), 0.0), (audio(0, b"a" * 800), 0.0))
+    told = sent(core, (BargedIn(turn=1, at_s=0.09), 0.09))
+    assert only(Played, told) == [Played(turn=1, heard="", settled=True)]
+
+
+def test_all_of_a_sentence_was_heard_though_its_voice_gave_times_for_a_part_only() -> None:
+    first = Word(text="one", start_s=0.0, end_s=0.1)
+    steps = [
+        (sentence(0, "one two"), 0.0),
+        (audio(0, b"a" * 800, first), 0.0),
+        (audio(0, b"b" * 800), 0.0),
+        (whole(0), 0.0),
+    ]
+    core = waited(after(SILENT, *steps, (ReplyEnded(turn=1, pieces=1), 0.0)), 1.0)[0]
+    assert only(Played, sent(core, (echo(0), 1.1))) == [Played(turn=1, heard="one two", settled=True)]
+
+
+# A voice that dies or is late.
+
+
+def test_sound_that_was_trimmed_is_not_played() -> None:
+    core = after(SILENT, (sentence(0, "We have two."), 0.0), (audio(0, b"w" * 4000), 0.0))
+    core = after(core, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=3200), 0.05), (audio(0, b"t" * 800), 0.06))
+    core = after(core, (whole(0), 0.06))
+    assert media(waited(core, 2.0)[1]) == (b"w" * 3200 + b"t" * 800)[round(core.buffer.until * RATE_HZ) :]
+
+
+def test_sound_that_has_gone_out_cannot_be_trimmed() -> None:
+    core = after(SILENT, (sentence(0, "We have two."), 0.0), (audio(0, b"w" * 800), 0.0))
+    core = after(core, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=100), 0.05))
+    assert core.replies[0].pieces[0].audio == b"w" * 800
+
+
+def test_a_piece_without_sound_is_skipped_after_eight_seconds_and_counted() -> None:
+    core = after(SILENT, (sentence(0, "One."), 1.0), *said(1, "Two.", b"2" * 160, 2.0))
+    assert core.deadline == 10.0
+    core, told = step(core, Tick(), 10.0)
+    assert told[0] == Counted(name="pieces_starved", amount=1)
+    assert media(told) == b"2" * 160
+    core = after(core, (ReplyEnded(turn=1, pieces=2), 10.0))
+    assert sent(core, (echo(1), 10.1))[0] == Played(turn=1, heard="Two.", settled=True)
+
+
+def test_a_voice_that_stops_in_a_sentence_is_waited_for_as_long_and_its_whole_words_were_heard() -> None:
+    one = Word(text="one", start_s=0.0, end_s=0.1)
+    core = after(
+        SILENT, (sentence(0, "one two"), 0.0), (audio(0, b"a" * 960, one), 0.0), (ReplyEnded(turn=1, pieces=1), 1.0)
+    )
+    core, told = waited(core, 9.0)
+    assert only(Counted, told) == [Counted(name="pieces_starved", amount=1)]
+    assert only(Played, sent(core, (echo(0), 9.1))) == [Played(turn=1, heard="one", settled=True)]
+
+
+def test_a_piece_that_has_no_sound_at_all_is_over_at_once() -> None:
+    core, told = ran(SILENT, *reply(("!", b"")))
+    assert told == [mark(0)]
+    assert only(Stopped, sent(core, (echo(0), 0.1))) == [Stopped(turn=1)]
+
+
+# Notices.
+
+
+def test_a_notice_plays_at_once() -> None:
+    core, told = ran(SILENT, (PlayNotice(clip="repeat"), 0.0))
+    assert media(told) == NOTICE + bytes([SILENCE]) * 80
+    assert only(Playing, told) == []
+    assert core.notice is None
+
+
+def test_a_notice_plays_before_the_next_piece_and_never_inside_one() -> None:
+    core = after(SILENT, *reply(("Yes.", b"y" * 4000), ("No.", b"n" * 160)))
+    before = round(core.buffer.until * RATE_HZ)
+    core, told = ran(core, (PlayNotice(clip="repeat"), 0.01))
+    assert media([*told, *waited(core, 2.0)[1]]) == (b"y" * 4000)[before:] + NOTICE + b"n" * 160 + bytes([SILENCE]) * 80
+
+
+def test_a_notice_plays_inside_a_piece_that_waits_for_its_voice_when_the_buffer_runs_out() -> None:
+    core = after(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 1600), 0.0), (PlayNotice(clip="repeat"), 0.01))
+    assert core.deadline == pytest.approx(0.16)
+    core, told = step(core, Tick(), core.deadline)
+    core, more = ran(core, (audio(0, b"z" * 160), core.deadline), (whole(0), core.deadline))
+    played = media([*told, *more, *waited(core, 2.0)[1]])
+    assert played == NOTICE + b"z" * 160 + bytes([SILENCE]) * 80
+
+
+def test_a_second_notice_waits_for_none() -> None:
+    core = after(SILENT, *said(0, "Yes.", SECOND, 0.0), (PlayNotice(clip="repeat"), 0.1))
+    assert after(core, (PlayNotice(clip="greeting"), 0.2)).notice == core.notice
+
+
+def test_a_barge_in_silences_a_notice() -> None:
+    core = after(
+        SILENT, *said(0, "Yes.", SECOND, 0.0), (PlayNotice(clip="repeat"), 0.1), (BargedIn(turn=1, at_s=0.2), 0.2)
+    )
+    assert core.notice is None
+
+
+# Hanging up.
+
+BYE = HangUp(turn=1, index=0, reason="hang_up")
+
+
+def test_the_line_is_closed_when_the_goodbye_was_heard() -> None:
+    core = after(SILENT, *reply(("Bye.", b"b" * 160)), (BYE, 0.0))
+    assert only(CloseLine, waited(core, 0.5)[1]) == []
+    assert sent(core, (echo(0), 0.5))[-1] == CloseLine(reason="hang_up")
+
+
+def test_a_goodbye_that_was_heard_already_closes_the_line_at_once() -> None:
+    core = after(SILENT, *reply(("Bye.", b"b" * 160)), (echo(0), 0.5))
+    assert sent(core, (BYE, 0.6)) == [CloseLine(reason="hang_up")]
+
+
+def test_pieces_after_the_goodbye_are_not_waited_for() -> None:
+    core = after(SILENT, *reply(("Bye.", b"b" * 160), ("Oh.", SECOND)), (BYE, 0.0))
+    assert only(CloseLine, sent(core, (echo(0), 0.5))) == [CloseLine(reason="hang_up")]
+
+
+def test_a_goodbye_is_waited_for_ten_seconds_and_no_longer() -> None:
+    core = after(SILENT, (sentence(0, "Bye."), 0.0), (BYE, 0.0))
+    core, told = waited(core, 9.99)
+    assert only(CloseLine, told) == []
+    assert only(CloseLine, waited(core, 10.0)[1]) == [CloseLine(reason="hang_up")]
+
+
+@pytest.mark.parametrize("order", [(BYE, BargedIn(turn=1, at_s=0.5)), (BargedIn(turn=1, at_s=0.5), BYE)])
+def test_a_barge_in_makes_the_goodbye_void(order: tuple[object, object]) -> None:
+    core = after(SILENT, *reply(("Bye.", SECOND)), *((each, 0.5) for each in order))
+    assert only(CloseLine, waited(core, 90.0)[1]) == []
+
+
+# The end.
+
+
+def test_the_end_of_the_line_settles_all_that_was_heard_and_flows_on() -> None:
+    core = after(waited(SPEAKING, 0.65)[0], *reply(("Later.", SECOND), now=0.65, turn=2))
+    core, told = step(core, CLOSED, 0.65)
+    assert told == [
+        Played(turn=1, heard="one two three four five six", settled=True),
+        Stopped(turn=1),
+        Played(turn=2, heard="", settled=True),
+        CLOSED,
+    ]
+    assert core.deadline == NEVER
+    assert ran(core, (sentence(0, "Late.", turn=9), 1.0), (PlayNotice(clip="repeat"), 1.0), (CLOSED, 1.0)) == (core, [])
+
+
+# Salvage.
+
+
+@pytest.mark.parametrize(
+    "core",
+    [
+        SPEAKING,
+        after(SPEAKING, (PlayNotice(clip="repeat"), 0.1), (HangUp(turn=1, index=0, reason="idle"), 0.2)),
+        after(waited(SPEAKING, 1.0)[0], (echo(0), 1.1)),
+        after(SPEAKING, (BargedIn(turn=1, at_s=0.5), 0.5)),
+        after(SPEAKING, (CLOSED, 0.5)),
+    ],
+)
+def test_a_fresh_core_is_what_a_sound_one_was(core: Pacer) -> None:
+    assert SILENT.fresh(core) == core
+
+
+def test_a_bare_core_knows_which_turns_are_over_and_takes_no_old_mark_for_its_own() -> None:
+    core = after(SPEAKING, (BargedIn(turn=0, at_s=0.1), 0.1))
+    bare = SILENT.bare(core)
+    assert bare == attrs.evolve(SILENT, over=0, buffer=Buffer(until=core.buffer.until, generation=2))
+    assert SILENT.bare(after(core, (CLOSED, 0.5))).line == CLOSED
+
+
+# Whatever comes, and however late.
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=5),
+    chunk_bytes=st.integers(50, 2000),
+    late_s=st.lists(st.floats(0.0, 0.15), min_size=1, max_size=40),
+)
+def test_sound_goes_out_on_time_without_drift_however_late_it_wakes(
+    sizes: list[int], chunk_bytes: int, late_s: list[float]
+) -> None:
+    sounds = [bytes([65 + index]) * size for index, size in enumerate(sizes)]
+    asked: list[object] = [sentence(index, "word") for index in range(len(sizes))]
+    for index, sound in enumerate(sounds):
+        asked += [audio(index, sound[at : at + chunk_bytes]) for at in range(0, len(sound), chunk_bytes)]
+        asked.append(whole(index))
+    core, told = ran(SILENT, *((each, 0.0) for each in asked))
+    now, woken = 0.0, 0
+    while core._next() is not None or core.buffer.part:
+        late = late_s[woken % len(late_s)]
+        woken += 1
+        now = core.deadline + late
+        core, more = step(core, Tick(), now)
+        told += more
+        sent_s = len(media(told)) / RATE_HZ
+        # Never more than the lead, and the frame that fills it.
+        assert sent_s <= now + core.policy.lead_s + FRAME_S + 1e-6
+        finished = core._next() is None and not core.buffer.part
+        assert finished or sent_s >= now + core.policy.lead_s - 1e-6  # late is caught up: no drift
+    length_bytes = sum(sizes)
+    played = media(told)
+    assert played == b"".join(sounds) + bytes([SILENCE]) * (-length_bytes % FRAME_BYTES)
+    assert all(len(each.audio) == FRAME_BYTES for each in only(SendMedia, told))
+    assert core.buffer.until == pytest.approx(len(played) / RATE_HZ)  # the lead was never used up, so no gap was heard
+    assert [each.name for each in only(SendMark, told)] == [f"0:1:{index}" for index in range(len(sizes))]
+
+
+@given(
+    words=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    at=st.floats(0.0, 4.0),
+    echoed=st.booleans(),
+)
+def test_what_was_heard_at_a_barge_in_is_what_had_been_played_by_then(
+    words: list[int], at: float, *, echoed: bool
+) -> None:
+    """Against a line that plays what it has, one byte after another, from the first on."""
+    texts = [" ".join(f"w{index}.{each}" for each in range(count)) for index, count in enumerate(words)]
+    core = after(SILENT, *reply(*((text, b"x" * 1280 * len(text.split())) for text in texts)))
+    ends = [sum(words[: index + 1]) * 0.16 for index in range(len(words))]
+    heard: list[str] = []
+    for index, end_s in enumerate(ends):
+        if end_s <= at:
+            core, told = waited(core, end_s)
+            if echoed:
+                core, more = step(core, echo(index), end_s)
+                told += more
+            heard += [each.heard for each in only(Played, told)]
+    core, told = waited(core, at)
+    told += sent(core, (BargedIn(turn=1, at_s=at), at))
+    expected = " ".join(texts).split()[: int((at + 1e-4) / 0.16)]
+    assert [*heard, *(each.heard for each in only(Played, told) if each.turn == 1)][-1].split() == expected
+
+
+def test_the_parts_of_a_playout_are_values_of_their_own() -> None:
+    piece = Piece(index=0, text="Yes.", audio=b"y" * 200)
+    assert (piece.next(160), attrs.evolve(piece, sent_bytes=160).next(160)) == (b"y" * 160, b"y" * 40)
+    assert (piece.waits, attrs.evolve(piece, sent_bytes=200).waits) == (False, True)
+    assert Reply(turn=1, total=0).over
+    assert not Reply(turn=1).over
