@@ -32,6 +32,11 @@ STAGES: Final = {
 """The stages of an answer, in order, and how they are headed: the last word's final transcript, the first token of the
 answer, its first clause, the first of its audio, the first frame sent."""
 
+CLOSED_BY_SERVER: Final = 31921
+
+SHOWN: Final = 160
+"""Characters of a tool's answer that are shown; all of it is in the JSON."""
+
 LOOK_EVERY_S: Final = 0.2
 """How often the conversation is looked at while the call goes on. Five times a second reads as live."""
 
@@ -115,7 +120,10 @@ class _Watch:
             case events.NetworkSaid(text=text):
                 self._line(event.at_s, "phone", f"says: {text}")
             case events.Noticed(code=code, text=text):
-                self._line(event.at_s, "phone", f"notice {code}: {text}", "yellow")
+                # Twilio's own debugger says 31921 of every call that the server ends.
+                self._line(
+                    event.at_s, "phone", f"notice {code}: {text}", "dim" if code == CLOSED_BY_SERVER else "yellow"
+                )
             case events.HungUp(by=by, why=why):
                 self._line(event.at_s, "phone", f"hung up by the {by}: {why}")
             case _:
@@ -172,7 +180,8 @@ def _told(row: Record) -> str:
         case ToolCalled(name=name, arguments=arguments):
             return f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
         case ToolAnswered(ok=ok, value=value):
-            return f"{'→' if ok else '✗'} {json.dumps(value, ensure_ascii=False)}"
+            answer = json.dumps(value, ensure_ascii=False)
+            return f"{'→' if ok else '✗'} {answer if len(answer) <= SHOWN else f'{answer[:SHOWN]}…'}"
 
 
 def waterfall(kept: Kept, console: Console) -> None:
@@ -181,10 +190,10 @@ def waterfall(kept: Kept, console: Console) -> None:
     for timing in kept.timings:
         turns.setdefault(timing.turn, {})[timing.stage] = timing.at_s
     table = Table(title="milliseconds from the caller's last word to the first …", title_justify="left", box=SIMPLE)
-    table.add_column("turn")
+    table.add_column("turn", min_width=4)
     for heading in STAGES.values():
-        table.add_column(heading, justify="right")
-    table.add_column("the caller said", overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, justify="right", min_width=6)
+    table.add_column("the caller said", overflow="ellipsis", no_wrap=True, max_width=40)
     said = {row.entry.turn: row.entry.text for row in kept.conversation if isinstance(row.entry, CallerSaid)}
     for turn, stages in sorted(turns.items()):
         if "last_word" not in stages:

@@ -1,5 +1,6 @@
 """Serve: puts the engine together from its configuration, and answers the phone with it."""
 
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -7,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import structlog
 import trio
@@ -15,7 +17,8 @@ from sqlalchemy.exc import ArgumentError
 
 from engine.messages.errors import ConfigError
 from engine.providers.clips import render_clips
-from engine.providers.local import open_local
+from engine.providers.local.script import spoken_number
+from engine.providers.local.warm import open_local
 from engine.reception import Reception, Team
 from engine.settings import Settings, Tenants
 from engine.storage.runner import in_thread
@@ -84,18 +87,7 @@ async def reception(settings: Settings, tenants: Tenants, *, progress: Progress)
         businesses = stack.enter_context(Businesses())
         for tenant in tenants.tenants:
             await trio.to_thread.run_sync(businesses.open, tenant.tools, tenant.clinic or {})
-        local = await open_local(threads=settings.vendors.local.threads, progress=progress)
-        teams: dict[str, Team] = {}
-        for tenant in tenants.tenants:
-            voice = local.voice(tenant.voice)
-            clips = await render_clips(tenant.clips, voice, Path(settings.storage.clips), progress=progress)
-            teams[tenant.id] = Team(
-                recogniser=local.recogniser,
-                voice=voice,
-                model=local.model(tenant.script),
-                vad=local.vad,
-                clips=clips,
-            )
+        teams = await hire(settings, tenants, progress=progress)
         progress(f"ready in {time.monotonic() - started_at:.1f} s")
         yield Reception(
             settings=settings,
@@ -107,6 +99,33 @@ async def reception(settings: Settings, tenants: Tenants, *, progress: Progress)
             tool_runner=in_thread(trio.CapacityLimiter(TOOL_THREADS), abandon_on_cancel=True),
             dumps=Path("var/raised"),
         )
+
+
+async def hire(settings: Settings, tenants: Tenants, *, progress: Progress) -> dict[str, Team]:
+    """Open the vendors, and return who serves each tenant's calls, by its id. Raises ConfigError."""
+    voices = tuple(dict.fromkeys(tenant.voice for tenant in tenants.tenants))
+    local = await open_local(voices=voices, cores=settings.vendors.local.threads, tell=progress)
+    # Known to be there only now that the extra `local` has been opened.
+    from engine.providers.local.vad import FrameVad  # noqa: PLC0415
+
+    assert local.recogniser is not None, "it was asked for"
+    teams: dict[str, Team] = {}
+    for tenant in tenants.tenants:
+        voice = local.voices[tenant.voice]
+        zone = ZoneInfo((tenant.clinic or {}).get("timezone", "UTC"))
+        facts = {"business": tenant.name, "human_number": spoken_number(tenant.human_number or "")}
+        teams[tenant.id] = Team(
+            recogniser=local.recogniser,
+            voice=voice,
+            model=await local.agent(tenant.script, today=partial(_today, zone), facts=facts),
+            vad=FrameVad,
+            clips=await render_clips(tenant.clips, voice, Path(settings.storage.clips), progress=progress),
+        )
+    return teams
+
+
+def _today(zone: ZoneInfo) -> dt.date:
+    return dt.datetime.now(zone).date()
 
 
 def make_folders(settings: Settings, tenants: Tenants) -> None:
