@@ -4,7 +4,8 @@ The wheel's own library would do, but it decides by itself what is speech: on th
 the first word, and takes 170 ms for 4 s where this loop takes 75 (1 core). Only its files are used here.
 """
 
-import importlib.resources
+import importlib.util
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -31,7 +32,7 @@ class Moonshine:
     """The model, loaded. One thread a call of `decode`, no spinning: other calls want the cores."""
 
     def __init__(self) -> None:
-        files = importlib.resources.files("moonshine_voice") / "assets" / "tiny-en"
+        files = _folder() / "assets" / "tiny-en"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -39,7 +40,7 @@ class Moonshine:
         providers = ["CPUExecutionProvider"]
 
         def load(name: str) -> onnxruntime.InferenceSession:
-            return onnxruntime.InferenceSession((files / name).read_bytes(), options, providers=providers)
+            return onnxruntime.InferenceSession(files / name, options, providers=providers)
 
         self._encoder = load("encoder_model.ort")
         self._decoder = load("decoder_model_merged.ort")
@@ -80,6 +81,14 @@ class Moonshine:
             said.append(self._tokens[token])
         text = b"".join(said).decode(errors="replace").replace(_WORD_BREAK, " ").strip()
         return Words(text, sum(logs) / len(logs))
+
+
+def _folder() -> Path:
+    """Return where the package is, without importing it: that would load a library of 40 MB."""
+    spec = importlib.util.find_spec("moonshine_voice")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("moonshine_voice is not installed", name="moonshine_voice")
+    return Path(spec.origin).parent
 
 
 def _tokens(table: bytes) -> list[bytes]:
