@@ -65,8 +65,9 @@ def serve(
 
     settings, tenants = load(config)
     logs.configure(settings.log)
+    progress = partial(typer.echo, err=True)
     with contextlib.suppress(KeyboardInterrupt):
-        _run(partial(serving.serve, settings, tenants, bind=bind, progress=lambda line: typer.echo(line, err=True)))
+        _run(partial(serving.until_told, partial(serving.serve, settings, tenants, bind=bind, progress=progress)))
 
 
 @app.command()

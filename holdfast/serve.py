@@ -1,8 +1,9 @@
 """Serve: puts the engine together from its configuration, and answers the phone with it."""
 
 import datetime as dt
+import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from web.app import TenantChoice, create_app
 from web.media import MediaDoor, beside
-from web.server import Bind, listen, parse_bind, serve_on
+from web.server import Bind, listen, parse_loopback, serve_on
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
@@ -49,13 +50,23 @@ async def serve(
     progress: is told in a line what takes long.
     task_status: is given the addresses once calls are answered.
     """
-    parse_bind(bind)  # what is wrong with it is said before anything is loaded
+    parse_loopback(bind)  # what is wrong with it is said before anything is loaded
     async with reception(settings, tenants, progress=progress) as desk:
         listeners = await listen(bind)
         public_url = _public_url(settings, listeners)
         app = create_app(public_url=public_url, choose=partial(_choose, tenants), ended=desk.ended)
         _log.info("serving", public_url=public_url, tenants=[tenant.id for tenant in tenants.tenants])
         await serve_on(beside(app, MediaDoor(desk.answer)), listeners, task_status=task_status)
+
+
+async def until_told(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` until SIGTERM, which ends it as Ctrl-C does: calls are closed and written down."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            async for number in signals:
+                _log.info("told_to_stop", signal=signal.Signals(number).name)
+                nursery.cancel_scope.cancel()
 
 
 def _public_url(settings: Settings, listeners: Sequence[trio.SocketListener]) -> str:

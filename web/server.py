@@ -96,17 +96,23 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def parse_loopback(text: str) -> Bind:
+    """Read HOST:PORT as `parse_bind` does, and refuse what another machine could reach: ConfigError."""
+    bind = parse_bind(text)
+    if not bind.is_loopback:
+        raise ConfigError(
+            f"bind {text!r}: not a loopback address; without an auth token to check Twilio's signatures with, "
+            "only loopback is served, such as '127.0.0.1:8080'"
+        )
+    return bind
+
+
 async def listen(bind: str) -> list[trio.SocketListener]:
     """Open the listening sockets for HOST:PORT, loopback only; the caller closes them, or `serve_on` does.
 
     Raises ConfigError when the address is malformed, not loopback, or cannot be had.
     """
-    where = parse_bind(bind)
-    if not where.is_loopback:
-        raise ConfigError(
-            f"bind {bind!r}: not a loopback address; without an auth token to check Twilio's signatures with, "
-            "only loopback is served, such as '127.0.0.1:8080'"
-        )
+    where = parse_loopback(bind)
     try:
         return await trio.open_tcp_listeners(where.port, host=where.host)
     except OSError as error:
