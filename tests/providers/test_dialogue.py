@@ -540,6 +540,24 @@ def test_a_caller_who_goes_on_after_the_goodbye_is_answered() -> None:
     assert "What day" in next(call.say("I'd like to book an appointment."))
 
 
+def test_a_yes_to_whether_the_caller_is_still_there_agrees_to_nothing() -> None:
+    call = Call()
+    list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))
+    call.conversation.append(AgentSaid(turn=99, text="Are you still there?"))
+    call.conversation.append(CallerSaid(turn=100, text="Yes."))
+    reply = next_reply(STAGE, call.conversation)
+    assert reply.calls == ()
+    assert reply.texts[-1].endswith("Shall I book it?")
+    assert SCRIPT.not_caught not in reply.texts
+
+
+def test_a_booking_that_was_made_while_the_caller_broke_in_is_told_before_goodbye() -> None:
+    call = Call()
+    list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))
+    list(call.say("Yes.", heard=0))
+    assert next(call.say("No.")).startswith("A: You're all set, Anna Lee.")
+
+
 def test_offers_are_spoken_a_day_once() -> None:
     assert spoken_offers(["Monday the 1st at 8 AM"]) == "Monday the 1st at 8 AM"
     assert spoken_offers(["Monday at 8 AM", "Monday at 9 AM"]) == "Monday at 8 AM or 9 AM"

@@ -66,8 +66,10 @@ def next_reply(stage: Stage, conversation: Sequence[Entry]) -> Reply:
     state, reply = State(), Reply(texts=(stage.script.greeting,))
     for entry in conversation:
         match entry:
-            case CallerSaid(text=text):
-                state, reply = _Act(stage).act(_Ear(stage).hear(state, text))
+            case CallerSaid(turn=turn, text=text):
+                state, reply = _Act(stage).act(_Ear(stage).hear(attrs.evolve(state, turn=turn), text))
+            case AgentSaid(turn=turn) if turn > state.turn:  # "Are you still there?"
+                state = attrs.evolve(state, was_prompted=True)
             case AgentSaid(text=text, interrupted=interrupted):
                 enough = len(text) * 2 >= len(" ".join(state.said)) or not interrupted
                 state = attrs.evolve(state, was_heard=state.was_heard or (bool(text.strip()) and enough))
@@ -146,7 +148,8 @@ class State:
     asked: what kind of answer is expected; `slot`: for which slot.
     misses: answers in a row that were not understood.
     preface: what is to be said before anything else. said: what was last to be said.
-    was_heard: the caller has heard that, since they last spoke.
+    was_heard: the caller has heard that, since they last spoke. was_prompted: the engine asked something itself since.
+    turn: the caller's last.
     running: tools that have not answered yet.
     """
 
@@ -159,6 +162,8 @@ class State:
     preface: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     was_heard: bool = False
+    was_prompted: bool = False
+    turn: int = -1
     running: Mapping[str, tuple[str, Mapping[str, Json]]] = attrs.field(factory=dict)
     mood: Literal["", "repeat", "wait", "end"] = ""
 
@@ -177,7 +182,10 @@ class _Ear:
         return self.stage.script
 
     def hear(self, state: State, text: str) -> State:
-        before = attrs.evolve(state, preface=(), mood="")
+        before = attrs.evolve(state, preface=(), mood="", was_prompted=False)
+        if state.was_prompted and state.said and (answers.is_only_yes_or_no(text) or self._is_small(text)):
+            # "Yes, I'm here": it answers the engine, and the question is still open.
+            return attrs.evolve(before, was_heard=False)
         if answers.is_only_yes_or_no(text):
             heard = self._plain_yes_or_no(before, is_yes=bool(answers.yes_or_no(text)), text=text)
         else:
@@ -200,6 +208,8 @@ class _Ear:
                 return self._chosen_by_yes_or_no(state, is_yes=is_yes)
             case "change":  # "nothing", "it's fine"
                 return attrs.evolve(state, asked="agreement")
+            case "more" if not state.was_heard:  # what became of the errand is still to be told
+                return attrs.evolve(state, mood="repeat")
             case "more" if not is_yes or answers.is_all(text):
                 return attrs.evolve(state, mood="end")
             case "more":
@@ -223,6 +233,10 @@ class _Ear:
             return self._wants_other(state)
         offers = state.errand.read_out
         return self._chosen(state, offers[0]) if len(offers) == 1 and state.was_heard else None
+
+    def _is_small(self, text: str) -> bool:
+        route = self._meant(State(), text, self.script.certain)
+        return route is not None and self.script.intents[route.intent].is_small
 
     def _certain_intent(self, state: State, text: str) -> State | None:
         route = self._meant(state, text, self.script.certain)

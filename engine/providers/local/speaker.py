@@ -103,7 +103,7 @@ class Speaker:
     def speak(self, text: str) -> Iterator[Spoken]:
         """Speak `text`, a sentence at a time. The same text is always spoken the same."""
         for sentence in hibari.tts.Hibari.split_sentences(text):
-            for part in _parts(sentence):
+            for part in _parts(sentence) if any(letter.isalnum() for letter in sentence) else ():
                 sound, rate_hz, words = self._sound(part)
                 if len(sound):
                     yield Spoken(resample.to_ulaw(sound, rate_hz), words)
