@@ -306,9 +306,9 @@ class Call:
         Cancelled, it still works off what lies in mailboxes and waits `shutdown_s` for tools and archive.
         """
         self.log.info("call_opened", stream_sid=self.plan.stream_sid)
-        await self.plan.archive.opened()
         async with trio.open_nursery() as nursery:
             try:
+                await self.plan.archive.opened()
                 for name in self.supervisors:
                     await nursery.start(self._supervise, name)
                 self.tell("call", CallOpened(greeting=self.plan.greeting))
@@ -320,7 +320,12 @@ class Call:
             finally:
                 self.trunk.end("cancelled")
                 with trio.CancelScope(shield=True):
-                    await self._wind_up()
+                    try:
+                        await self._wind_up()
+                    finally:  # they are shielded: whatever went wrong, nobody may be left
+                        for name in self.supervisors:
+                            await self._stop(name)
+                        await self.line.aclose()
         self.log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
         return self.reason
 
@@ -365,7 +370,7 @@ class Call:
             await self.trunk.gone.wait()
 
     async def _wind_up(self) -> None:
-        """Stop the actors, work off their mailboxes, wait for the tools and the archive, close the line."""
+        """Stop the actors, work off their mailboxes, wait for the tools and the archive."""
         shutdown_s = self.plan.policy.shutdown_s
         await self._stop("call")
         self.errands.close()
@@ -375,14 +380,13 @@ class Call:
         await self._stop("errands")
         self.drain()
         self.scribe.close()
-        with trio.move_on_after(shutdown_s):
-            await self.scribe.written.wait()
-            await self.plan.archive.ended(self.reason)
+        if "archive" in self._stopped:
+            with trio.move_on_after(shutdown_s):
+                await self.scribe.written.wait()
         if self.scribe.waiting():
             self.log.error("records_lost", count=self.scribe.waiting())
-        await self._stop("archive")
-        await self._stop("line")
-        await self.line.aclose()
+        with trio.move_on_after(shutdown_s):
+            await self.plan.archive.ended(self.reason)
 
     async def _stop(self, name: str) -> None:
         if name in self._stopped:
