@@ -307,6 +307,7 @@ class Outcome:
     runs: dict[str, int]
     lost: dict[str, int]
     bare: int
+    raised_at: tuple[float, ...]
     notices: int
     reason: str | None
     hung: bool
@@ -386,7 +387,7 @@ async def _virtual_call(
         greeting="",
         cores=Cores(
             pacer=Pacer(clips=clips),
-            agent=Agent(policy=AgentPolicy(phrases=PHRASES)),
+            agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0)),
             turn_detector=TurnDetector(policy=TurnPolicy(idle_s=IDLE_S)),
         ),
         recogniser=VirtualRecogniser(),
@@ -437,6 +438,7 @@ async def _virtual_call(
         runs=tools.runs,
         lost=call.counts(),
         bare=sum(each.remedy is Remedy.BARE for each in raised),
+        raised_at=tuple(each.now for each in raised),
         notices=call.notices,
         reason=archive.reason,
         hung=hung,
@@ -648,9 +650,12 @@ def _twice(outcome: Outcome) -> Iterator[str]:
 
 
 def _words(outcome: Outcome) -> Iterator[str]:
-    """Judge what reached the agent; in a call that was cut short, the last words may be missing."""
-    said = outcome.said[: len(outcome.got)] if outcome.cut_short else outcome.said
-    if outcome.got != said:
+    """Judge what reached the agent; in a call that was cut short, the last words may be missing, one of them half said."""
+    got, said = outcome.got, outcome.said
+    if outcome.cut_short:
+        got = got[:-1] if got[-1:] == (tone.GARBLED,) else got
+        said = said[: len(got)]
+    if got != said:
         yield f"the caller said {' '.join(outcome.said)!r}, the agent got {' '.join(outcome.got)!r}"
 
 
@@ -663,7 +668,9 @@ def _speech(outcome: Outcome) -> Iterator[str]:
         if isinstance(each, AgentSaid):
             said[each.turn] = f"{said[each.turn]} {each.text}" if each.turn in said else each.text
             cut |= {each.turn} if each.interrupted else set()
-    broken_in = outcome.cut_short or any(isinstance(step, BreakIn) for step in outcome.script.steps)
+    broken_in = (
+        outcome.cut_short or outcome.repeated > 0 or any(isinstance(step, BreakIn) for step in outcome.script.steps)
+    )
     whole = {turn: answer(text) for turn, text in asked.items()}
     for turn, text in whole.items():
         if turn not in said:
@@ -709,7 +716,7 @@ def _heard(
 
 def _losses(outcome: Outcome) -> Iterator[str]:
     """Judge a call in which something was given up: the caller is asked to repeat, and the call goes on."""
-    fired = [each.fired_at for each in outcome.faults if each.fired_at is not None]
+    fired = outcome.raised_at
     words_lost = outcome.bare or any("set aside" in name and _in_words(name) for name in outcome.lost)
     if words_lost and not outcome.notices and max(fired) < outcome.ended_at - 2.0:
         yield f"{outcome.lost} were set aside, {outcome.bare} cores bare, and nobody was asked to repeat"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import trio
 
-from engine.actors import agent, pacer, tts
+from engine.actors import agent, pacer, tts, twilio_io
 from engine.loop import Kind, Loop
 from engine.mailbox import Core, Envelope
 from engine.messages.caller import CallerAudio
@@ -245,7 +245,7 @@ _NO_AUDIO: Any = None
 POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
     "twilio_io": (
         _broken(run_s=lambda _: "soon"),
-        _broken(voiced_s=lambda _: None, voice=lambda _: None),
+        _broken(voiced_s=lambda _: None, voice=lambda _: twilio_io.Voice.SPEAKING),
         _broken(heard_s=lambda _: None),
     ),
     "stt": (

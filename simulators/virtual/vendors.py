@@ -7,7 +7,7 @@ import attrs
 import trio
 
 from engine.errands import END_CALL_TOOL
-from engine.messages.conversation import CallerSaid, Entry, ToolAnswered
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered
 from engine.messages.errors import ProviderDown
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognised, Word
@@ -183,7 +183,8 @@ class VirtualModel:
             yield ModelToolCall(request=request.id, id=call_id, name="book", arguments={"what": asked})
             yield ModelEnded(request=request.id, stop="tool_use")
             return
-        for word in self.answer(asked).split():
+        already = [each.text for each in request.conversation if isinstance(each, AgentSaid) and each.turn == last]
+        for word in self.answer(asked).split()[len(" ".join(already).split()) :]:
             yield ModelText(request=request.id, text=f"{word} ")
             await trio.sleep(self.token_s)
         if "bye" in asked.split():
