@@ -66,7 +66,8 @@ class Errands:
                 raise EngineBug(msg)
 
     def _begin(self, name: str, work: Start) -> None:
-        if self._closed or name in self._running:
+        # Not `_running`: who was cancelled may still be closing its request, and its id is taken until then.
+        if self._closed or any(child.id == name for child in self.supervisor.children()):
             self.log.warning("errand_not_begun", errand=name, closed=self._closed)
             return
         spec = ChildSpec(id=name, start=work, restart=TEMPORARY, shutdown_s=0.0)
