@@ -1,0 +1,349 @@
+"""Requests to the model and runs of tools, in virtual time: each ends once, and whoever asked is told once."""
+
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import structlog
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from engine.actors.agent import END_CALL
+from engine.errands import Errands
+from engine.messages.conversation import CallerSaid
+from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused
+from engine.messages.model import (
+    AskModel,
+    CallTool,
+    CancelModel,
+    ModelEnded,
+    ModelFailed,
+    ModelText,
+    ToolReturned,
+)
+from engine.providers.contract import ModelEvent, ModelRequest, ToolSchema
+
+SAID = (CallerSaid(turn=1, text="hello"),)
+SCHEMA = ToolSchema(name="book", description="book", input_schema={"type": "object"})
+
+
+@attrs.define
+class SlowModel:
+    """Answers with two words, a second each. fails: what it raises after the first, by request. closing_s: to stop."""
+
+    fails: Mapping[str, Exception] = attrs.field(factory=dict)
+    closing_s: float = 0.0
+    asked: list[ModelRequest] = attrs.field(factory=list)
+    log: list[str] = attrs.field(factory=list)
+    vendor: str = "slow"
+
+    @asynccontextmanager
+    async def reply(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ModelEvent]]:
+        self.asked.append(request)
+        self.log.append(f"{request.id} opened")
+        try:
+            yield self._events(request)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self.closing_s)
+            self.log.append(f"{request.id} closed")
+
+    async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        for word in ("one", "two"):
+            await trio.sleep(1.0)
+            yield ModelText(request=request.id, text=word)
+            if request.id in self.fails:
+                raise self.fails[request.id]
+        yield ModelEnded(request=request.id, stop="end_turn")
+
+
+@attrs.define
+class SlowTools:
+    """Each takes a second, or as long as `takes_s` says of its id; then raises `error`, if there is one."""
+
+    takes_s: Mapping[str, float] = attrs.field(factory=dict)
+    error: Exception | None = None
+    begun: list[str] = attrs.field(factory=list)
+    ended: list[str] = attrs.field(factory=list)
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        return (SCHEMA,)
+
+    async def run(self, call: CallTool) -> ToolReturned:
+        self.begun.append(call.id)
+        await trio.sleep(self.takes_s.get(call.id, 1.0))
+        if self.error is not None:
+            raise self.error
+        self.ended.append(call.id)
+        return ToolReturned(id=call.id, ok=True, value="booked")
+
+
+@attrs.define
+class Rig:
+    model: SlowModel = attrs.field(factory=SlowModel)
+    tools: SlowTools = attrs.field(factory=SlowTools)
+    told: list[ModelEvent | ModelFailed | ToolReturned] = attrs.field(factory=list)
+    errands: Errands = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.errands = Errands(
+            model=self.model,
+            tools=self.tools,
+            prompt="be brief",
+            tell_agent=self.told.append,
+            tell_result=self.told.append,
+            log=structlog.get_logger(),
+        )
+
+    def ask(self, request: str) -> None:
+        self.errands.put(AskModel(request=request, turn=1, conversation=SAID))
+
+    def run_tool(self, run: str) -> None:
+        self.errands.put(CallTool(id=run, turn=1, name="book", arguments={}))
+
+
+@asynccontextmanager
+async def serving(rig: Rig) -> AsyncIterator[Rig]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.errands.supervisor.run)
+        yield rig
+        rig.errands.supervisor.stop()
+
+
+def answer(request: str) -> list[ModelEvent]:
+    return [
+        ModelText(request=request, text="one"),
+        ModelText(request=request, text="two"),
+        ModelEnded(request=request, stop="end_turn"),
+    ]
+
+
+# ── requests to the model ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_reply_is_passed_on_as_it_comes(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        await trio.sleep(1.5)
+        assert rig.told == answer("r1")[:1]
+        await trio.sleep(1.0)
+    assert rig.told == answer("r1")
+
+
+async def test_the_model_is_told_of_the_prompt_the_conversation_the_tools_and_how_to_end_the_call(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        await trio.sleep(0.5)
+    (request,) = rig.model.asked
+    assert (request.id, request.system, request.conversation) == ("r1", "be brief", SAID)
+    assert [tool.name for tool in request.tools] == ["book", END_CALL]
+
+
+async def test_a_cancelled_request_is_closed_at_the_vendor_and_says_nothing_more(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        await trio.sleep(1.5)
+        rig.errands.put(CancelModel(request="r1"))
+        await trio.sleep(5.0)
+        assert rig.model.log == ["r1 opened", "r1 closed"]
+    assert rig.told == answer("r1")[:1]
+
+
+async def test_a_cancel_that_comes_after_the_end_or_for_nothing_changes_nothing(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        await trio.sleep(3.0)
+        rig.errands.put(CancelModel(request="r1"))
+        rig.errands.put(CancelModel(request="r7"))
+        await trio.sleep(1.0)
+    assert rig.told == answer("r1")
+
+
+async def test_a_request_that_is_cancelled_ends_no_other(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        rig.ask("r2")
+        rig.errands.put(CancelModel(request="r1"))
+        await trio.sleep(5.0)
+    assert rig.told == answer("r2")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "refused"),
+    [
+        (ProviderRefused("key refused"), "ProviderRefused: key refused", True),
+        (ProviderDown("broke off"), "ProviderDown: broke off", False),
+        (ProviderError("odd"), "ProviderError: odd", False),
+        (ValueError("our own"), "ValueError: our own", False),
+        (ExceptionGroup("two", [ProviderRefused("no")]), "ProviderRefused: no", True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_request_that_fails_is_told_once_with_whether_a_retry_can_help(
+    error: Exception, reason: str, refused: bool, autojump_clock: MockClock
+) -> None:
+    with capture_logs() as logs:
+        async with serving(Rig(SlowModel(fails={"r1": error}))) as rig:
+            rig.ask("r1")
+            rig.ask("r2")
+            await trio.sleep(5.0)
+    mine = [each for each in rig.told if getattr(each, "request", "") == "r1"]
+    assert mine == [*answer("r1")[:1], ModelFailed(request="r1", reason=reason, refused=refused)]
+    assert [each for each in rig.told if each not in mine] == answer("r2")
+    assert [(each["event"], each["errand"]) for each in logs] == [("errand_failed", "model r1")]
+
+
+async def test_a_request_that_fails_while_it_is_being_cancelled_is_not_told(autojump_clock: MockClock) -> None:
+    class Cross(SlowModel):
+        @asynccontextmanager
+        async def reply(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ModelEvent]]:
+            try:
+                yield self._events(request)
+            except trio.Cancelled:
+                raise ProviderDown("broke off while it was closed") from None
+
+    async with serving(Rig(Cross())) as rig:
+        rig.ask("r1")
+        await trio.sleep(0.5)
+        rig.errands.put(CancelModel(request="r1"))
+        await trio.sleep(5.0)
+    assert rig.told == []
+
+
+async def test_a_request_of_an_id_that_is_under_way_is_not_begun_again(autojump_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with serving(Rig()) as rig:
+            rig.ask("r1")
+            await trio.sleep(0.5)
+            rig.ask("r1")
+            await trio.sleep(5.0)
+    assert rig.model.log == ["r1 opened", "r1 closed"]
+    assert rig.told == answer("r1")
+    assert [(each["event"], each["errand"]) for each in logs] == [("errand_not_begun", "model r1")]
+
+
+async def test_a_request_of_an_id_that_is_still_being_cancelled_raises_nothing(autojump_clock: MockClock) -> None:
+    async with serving(Rig(SlowModel(closing_s=3.0))) as rig:
+        rig.ask("r1")
+        await trio.sleep(0.5)
+        rig.errands.put(CancelModel(request="r1"))
+        await trio.sleep(0.5)
+        rig.ask("r1")  # a port never raises, whatever is put to it
+        await trio.sleep(10.0)
+    assert rig.model.log == ["r1 opened", "r1 closed"]
+    assert rig.told == []
+
+
+def test_what_is_no_errand_is_a_bug() -> None:
+    with pytest.raises(EngineBug, match="no errand is called ModelText"):
+        Rig().errands.put(ModelText(request="r1", text="one"))
+
+
+# ── runs of tools ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_tool_returns_by_its_id(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.run_tool("a")
+        await trio.sleep(2.0)
+    assert rig.told == [ToolReturned(id="a", ok=True, value="booked")]
+
+
+async def test_a_tool_that_crashes_returns_that_it_failed(autojump_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with serving(Rig(tools=SlowTools(error=ZeroDivisionError()))) as rig:
+            rig.run_tool("a")
+            await trio.sleep(2.0)
+            await rig.errands.tools_ended()
+    assert rig.told == [ToolReturned(id="a", ok=False, value="the tool failed; its effect is not known")]
+    assert [(each["event"], each["errand"]) for each in logs] == [("errand_failed", "tool a")]
+
+
+async def test_a_tool_of_an_id_that_runs_already_runs_once(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.run_tool("a")
+        rig.run_tool("a")
+        await trio.sleep(2.0)
+    assert rig.tools.begun == ["a"]
+    assert rig.told == [ToolReturned(id="a", ok=True, value="booked")]
+
+
+async def test_no_cancelled_request_touches_a_tool(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.run_tool("r1")
+        rig.errands.put(CancelModel(request="r1"))
+        await trio.sleep(2.0)
+    assert rig.told == [ToolReturned(id="r1", ok=True, value="booked")]
+
+
+async def test_a_failed_request_ends_no_tool(autojump_clock: MockClock) -> None:
+    async with serving(Rig(SlowModel(fails={"r1": ProviderDown("gone")}), SlowTools({"a": 4.0}))) as rig:
+        rig.run_tool("a")
+        rig.ask("r1")
+        await trio.sleep(5.0)
+    assert rig.tools.ended == ["a"]
+    assert rig.told[-1] == ToolReturned(id="a", ok=True, value="booked")
+
+
+async def test_many_failures_end_nothing(autojump_clock: MockClock) -> None:
+    """Errands are temporary children: no number of them is one too many."""
+    failing = {f"r{number}": ProviderDown("gone") for number in range(100)}
+    async with serving(Rig(SlowModel(fails=failing))) as rig:
+        for request in failing:
+            rig.ask(request)
+        await trio.sleep(2.0)
+        rig.ask("last")
+        await trio.sleep(5.0)
+    assert sum(isinstance(each, ModelFailed) for each in rig.told) == 100
+    assert rig.told[-3:] == answer("last")
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_is_begun_after_close_and_what_runs_runs_on(autojump_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with serving(Rig()) as rig:
+            rig.run_tool("a")
+            await trio.sleep(0.5)
+            rig.errands.close()
+            rig.run_tool("b")
+            rig.ask("r1")
+            await trio.sleep(5.0)
+    assert (rig.tools.begun, rig.tools.ended, rig.model.log) == (["a"], ["a"], [])
+    assert rig.told == [ToolReturned(id="a", ok=True, value="booked")]
+    assert [(each["errand"], each["closed"]) for each in logs] == [("tool b", True), ("model r1", True)]
+
+
+async def test_tools_are_waited_for_all_of_them_and_no_request_is(autojump_clock: MockClock) -> None:
+    async with serving(Rig(tools=SlowTools({"b": 3.0, "c": 2.0}))) as rig:
+        for run in "abc":
+            rig.run_tool(run)
+        rig.ask("r1")
+        rig.errands.close()
+        await rig.errands.tools_ended()
+        assert sorted(rig.tools.ended) == ["a", "b", "c"]
+        assert trio.current_time() == pytest.approx(3.0)
+
+
+async def test_no_tools_are_not_waited_for(autojump_clock: MockClock) -> None:
+    async with serving(Rig()) as rig:
+        rig.ask("r1")
+        with trio.fail_after(0.0):
+            await rig.errands.tools_ended()
+
+
+async def test_a_tool_that_hangs_ends_with_the_supervisor(autojump_clock: MockClock) -> None:
+    rig = Rig(tools=SlowTools({"a": math.inf}))
+    async with serving(rig):
+        rig.run_tool("a")
+        await trio.sleep(1.0)
+        with trio.move_on_after(5.0) as waiting:
+            await rig.errands.tools_ended()
+        assert waiting.cancelled_caught
+    assert rig.tools.ended == []
