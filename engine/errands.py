@@ -102,9 +102,9 @@ class Errands:
     def _event(self, event: SupervisionEvent) -> None:
         if isinstance(event, ChildStarted):
             return
-        cancelled = self._running.pop(event.child, None) is None
+        self._running.pop(event.child, None)
         self._ended.set()
-        if cancelled or not isinstance(event, ChildFailed):
+        if not isinstance(event, ChildFailed):  # it ended well, or because it had to
             return
         self.log.error("errand_failed", errand=event.child, reason=event.reason)
         kind, _, name = event.child.partition(" ")
