@@ -540,6 +540,17 @@ def test_a_caller_who_goes_on_after_the_goodbye_is_answered() -> None:
     assert "What day" in next(call.say("I'd like to book an appointment."))
 
 
+def test_what_was_agreed_to_holds_for_nothing_else() -> None:
+    call = Call()
+    list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))
+    # The caller goes on before the booking is asked for.
+    call.conversation.append(CallerSaid(turn=98, text="Yes."))
+    happened = list(call.say("Actually, make that Friday."))
+    assert happened[0].startswith("T: find_free_slots")
+    assert "Friday the 27th" in happened[-1]
+    assert happened[-1].endswith("Shall I book it?")
+
+
 def test_a_yes_to_whether_the_caller_is_still_there_agrees_to_nothing() -> None:
     call = Call()
     list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))

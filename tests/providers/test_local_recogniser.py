@@ -152,16 +152,47 @@ async def test_to_finish_is_answered_after_what_is_still_to_be_decoded(autojump_
     assert last.covered_s == pytest.approx(1.0)
 
 
-async def test_a_final_waits_for_one_draft_at_most(autojump_clock: MockClock) -> None:
+async def test_a_final_waits_for_one_draft_at_most_however_many_calls_make_drafts(autojump_clock: MockClock) -> None:
     model = Model(decode_s=0.3)
     recogniser = made(model)
-    async with session(recogniser) as one, session(recogniser) as other, trio.open_nursery() as nursery:
-        nursery.start_soon(one.play, "v" * 200 + "." * 60)
+    async with (
+        session(recogniser) as one,
+        session(recogniser) as two,
+        session(recogniser) as three,
+        session(recogniser) as other,
+        trio.open_nursery() as nursery,
+    ):
+        for talker in (one, two, three):
+            nursery.start_soon(talker.play, "v" * 200 + "." * 60)
         nursery.start_soon(other.play, "v" * 15 + "." * 60)
     [(told_at, text)] = other.finals
     assert text == "15 frames."
-    # Its audio ended at 0.3 s and was final at 0.7: one decoding of the other call's draft, one of its own.
+    # Its audio ended at 0.3 s and was final at 0.7: one decoding of another call's draft, one of its own.
     assert told_at <= 0.7 + 0.3 + 0.3 + 0.001
+
+
+async def test_utterances_that_wait_come_before_the_draft_of_what_is_being_said(autojump_clock: MockClock) -> None:
+    model = Model(decode_s=0.3)
+    recogniser = made(model)
+    busy = trio.Event()
+
+    async def keep_busy() -> None:
+        async def wait(work: Callable[[], T], /) -> T:
+            await busy.wait()
+            return work()
+
+        recogniser._workers._runner = wait
+        await recogniser._workers.run(lambda: None)
+
+    async with trio.open_nursery() as nursery, session(recogniser) as seam:
+        nursery.start_soon(keep_busy)
+        await trio.testing.wait_all_tasks_blocked()
+        recogniser._workers._runner = model.run
+        nursery.start_soon(seam.play, "v" * 20 + "." * 30 + "v" * 21 + "." * 30 + "v" * 200)
+        await trio.sleep(3.0)
+        busy.set()
+    assert [frames for _, frames in model.decoded][:2] == [20, 21]
+    assert len(model.decoded) > 2
 
 
 async def test_drafts_are_left_out_while_the_workers_are_busy_and_finals_are_served_in_order(

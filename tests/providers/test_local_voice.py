@@ -21,10 +21,13 @@ T = TypeVar("T")
 
 SPEAK_S = 0.1
 
+begun: list[str] = []
+
 
 def speak(text: str) -> Iterator[Spoken]:
     """A tenth of a second for a letter, sentences end with a full stop."""
     for sentence in filter(None, text.split(".")):
+        begun.append(sentence)
         audio = sentence.encode() * 800
         yield Spoken(audio, (Word(text=sentence, start_s=0.0, end_s=len(sentence) / 10),))
 
@@ -103,6 +106,7 @@ async def test_words_are_timed_from_the_first_sample_of_the_piece(voice: LocalVo
 async def test_cancelling_a_turn_drops_its_pieces_and_the_one_in_the_worker_and_no_later_ones(
     voice: LocalVoice, autojump_clock: MockClock
 ) -> None:
+    begun.clear()
     async with session(voice) as seam:
         seam.say(1, "a", "b.c", "d")
         seam.say(2, "e")
@@ -110,6 +114,7 @@ async def test_cancelling_a_turn_drops_its_pieces_and_the_one_in_the_worker_and_
         seam.asks.send_nowait(CancelSynthesis(turn=1))
         seam.say(3, "f")
     assert shape(seam.told) == [(1, 0, "a"), (1, 0, "end"), (2, 0, "e"), (2, 0, "end"), (3, 0, "f"), (3, 0, "end")]
+    assert begun == ["a", "b", "e", "f"], "what was cancelled before its turn is never spoken"
 
 
 async def test_what_was_asked_of_a_cancelled_turn_late_is_not_spoken(
@@ -117,6 +122,7 @@ async def test_what_was_asked_of_a_cancelled_turn_late_is_not_spoken(
 ) -> None:
     async with session(voice) as seam:
         seam.asks.send_nowait(CancelSynthesis(turn=4))
+        seam.asks.send_nowait(CancelSynthesis(turn=2))
         seam.say(3, "a")
         seam.say(4, "b")
         seam.say(5, "c")
