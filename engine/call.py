@@ -326,7 +326,7 @@ class Call:
                         for name in self.supervisors:
                             await self._stop(name)
                         await self.line.aclose()
-        self.log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
+                        self.log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
         return self.reason
 
     def tell(self, sender: str, message: object) -> None:

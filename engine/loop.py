@@ -226,7 +226,7 @@ class Loop:
         return remedy
 
     def replace(self, make: Callable[[Core], Core]) -> bool:
-        """Go on with what `make` saves of the suspect; False if it raises, as it may: the value may be broken anywhere."""
+        """Go on with what `make` saves of the suspect; False if it raises: the value may be broken anywhere."""
         try:
             core = make(self.cell.core)
             deadline = _moment(core.deadline)

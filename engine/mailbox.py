@@ -31,7 +31,7 @@ class Core(Protocol):
     def deadline(self) -> float:
         """When it wants a `Tick`: seconds since the call opened, or NEVER."""
 
-    def handle(self, message: Any, now: float) -> tuple[Self, list[object]]:
+    def handle(self, message: Any, now: float) -> tuple[Self, list[object]]:  # noqa: ANN401 - each has its own inbox
         """Return the core that follows `message`, and the messages it sends."""
 
     def fresh(self, suspect: Self) -> Self:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import attrs
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
 @attrs.frozen(kw_only=True)
