@@ -21,7 +21,8 @@ class Record:
 class Timing:
     """A stage of turn `turn` was reached `at_s` seconds after the call opened.
 
-    stage: one of "last_word", "transcript_final", "first_token", "first_clause", "first_audio", "first_sound".
+    stage: one of "last_word", "transcript_final", "turn_ended", "first_token", "first_clause", "first_audio",
+        "first_sound".
     """
 
     turn: int
