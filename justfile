@@ -59,3 +59,7 @@ check: setup
 fix: setup
     {{ bin }}/ruff check --fix
     {{ bin }}/ruff format
+
+# write docs/messages.md anew from the code
+docs: setup
+    @{{ bin }}/python -m docs.generate
