@@ -308,7 +308,6 @@ class Call:
         self.log.info("call_opened", stream_sid=self.plan.stream_sid)
         async with trio.open_nursery() as nursery:
             try:
-                await self.plan.archive.opened()
                 for name in self.supervisors:
                     await nursery.start(self._supervise, name)
                 self.tell("call", CallOpened(greeting=self.plan.greeting))

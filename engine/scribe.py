@@ -1,23 +1,32 @@
 """Scribe: writes a call down as it goes, one item after another, behind the call's back."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import attrs
 import structlog
 import trio
 
+from engine.messages.errors import ConfigError, EngineBug
 from engine.messages.records import Record, Timing
 from engine.supervisor import TRANSIENT, ChildSpec, Incarnation
 
 WAITING_BOUND = 100_000
 """Rows that may wait. An hour's call has some thousand, so a database that is away for a call loses nothing."""
 
+RETRY_S = 1.0
+"""Between two tries at a database that is away: a database that restarts takes some seconds, a lock less."""
+
 
 class Archive(Protocol):
-    """Where a call leaves its conversation. Writes come one at a time, in order."""
+    """Where a call leaves its conversation. Writes come one at a time, in order.
+
+    All raise ConfigError where the database cannot be used now, EngineBug for what it will never take.
+    """
 
     async def opened(self) -> None:
-        """Note that the call has begun."""
+        """Note that the call has begun; again changes nothing."""
 
     async def put(self, item: Record | Timing) -> None:
         """Keep an item; again changes nothing."""
@@ -28,18 +37,22 @@ class Archive(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class Scribe:
-    """The one ordered writer of a call. written: set when everything was, after `close`."""
+    """The one ordered writer of a call: that it began, then all that is put. A call never waits for it before its end.
+
+    written: set when everything was, after `close`.
+    """
 
     archive: Archive
     log: structlog.stdlib.BoundLogger
     written: trio.Event = attrs.field(init=False, factory=trio.Event)
     # What is being written; it is written again if the writing died.
-    _in_hand: Record | Timing | None = attrs.field(init=False, default=None)
+    _in_hand: Callable[[], Awaitable[None]] | None = attrs.field(init=False)
     _in: trio.MemorySendChannel[Record | Timing] = attrs.field(init=False)
     _out: trio.MemoryReceiveChannel[Record | Timing] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._in, self._out = trio.open_memory_channel[Record | Timing](WAITING_BOUND)
+        self._in_hand = self.archive.opened
 
     def spec(self) -> ChildSpec:
         """Return the writer as a child of a supervisor."""
@@ -66,9 +79,18 @@ class Scribe:
         while True:
             if self._in_hand is None:
                 try:
-                    self._in_hand = await self._out.receive()
+                    self._in_hand = partial(self.archive.put, await self._out.receive())
                 except trio.EndOfChannel:
                     self.written.set()
                     return
-            await self.archive.put(self._in_hand)
-            self._in_hand = None
+            try:
+                await self._in_hand()
+            except ConfigError as error:
+                self.log.warning("archive_away", why=str(error), waiting=self.waiting())
+                await trio.sleep(RETRY_S)
+            except EngineBug as error:
+                # Refused once, refused always: one bad row must not hold up all that follow.
+                self.log.exception("record_refused", item=repr(self._in_hand), why=str(error))
+                self._in_hand = None
+            else:
+                self._in_hand = None
