@@ -1,0 +1,193 @@
+"""The writer of a call, over an archive in memory and in virtual time."""
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import structlog
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from engine.messages.conversation import CallerSaid
+from engine.messages.errors import ConfigError, EngineBug
+from engine.messages.records import Record, Timing
+from engine.scribe import WAITING_BOUND, Scribe
+from engine.supervisor import Supervisor
+
+OPENED = "opened"
+Item = Record | Timing | str
+
+
+@attrs.define
+class MemoryArchive:
+    """Keeps what it is told after `takes_s`. fails: is asked at each try, by its number from 1, for what to raise."""
+
+    takes_s: float = 0.0
+    fails: Callable[[int, Item], Exception | None] = lambda _try, _item: None
+    tries: int = 0
+    kept: list[Item] = attrs.field(factory=list)
+
+    async def opened(self) -> None:
+        await self._keep(OPENED)
+
+    async def put(self, item: Record | Timing) -> None:
+        await self._keep(item)
+
+    async def ended(self, reason: str) -> None:
+        await self._keep(reason)
+
+    async def _keep(self, item: Item) -> None:
+        self.tries += 1
+        error = self.fails(self.tries, item)
+        await trio.sleep(self.takes_s)
+        if error is not None:
+            raise error
+        self.kept.append(item)
+
+
+@attrs.define
+class Rig:
+    archive: MemoryArchive
+    scribe: Scribe
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def writing(archive: MemoryArchive) -> AsyncIterator[Rig]:
+    scribe = Scribe(archive=archive, log=structlog.get_logger())
+    supervisor = Supervisor(name="archive", specs=[scribe.spec()])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        yield Rig(archive, scribe, supervisor)
+        supervisor.stop()
+
+
+def row(position: int) -> Record:
+    return Record(position=position, entry=CallerSaid(turn=position, text="hello"), at_s=float(position))
+
+
+ROWS = [row(position) for position in range(5)]
+
+
+async def test_a_call_is_opened_then_written_in_order(autojump_clock: MockClock) -> None:
+    items = [row(0), Timing(turn=1, stage="last_word", at_s=1.0), row(1), Timing(turn=1, stage="first_token", at_s=2.0)]
+    async with writing(MemoryArchive(takes_s=1.0)) as rig:
+        for item in items:
+            rig.scribe.put(item)
+        rig.scribe.close()
+        await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, *items]
+
+
+async def test_what_is_put_is_written_without_waiting_for_the_end(autojump_clock: MockClock) -> None:
+    async with writing(MemoryArchive()) as rig:
+        for item in ROWS:
+            rig.scribe.put(item)
+            await trio.sleep(1.0)
+            assert rig.archive.kept[-1] == item
+
+
+async def test_an_archive_that_stands_still_holds_nobody_up(autojump_clock: MockClock) -> None:
+    async with writing(MemoryArchive(takes_s=math.inf)) as rig:
+        await trio.sleep(1.0)
+        for item in ROWS:
+            rig.scribe.put(item)
+        rig.scribe.close()
+        await trio.sleep(1.0)
+        assert not rig.scribe.written.is_set()
+        assert rig.scribe.waiting() == 1 + len(ROWS)
+    assert rig.archive.kept == []
+
+
+async def test_a_database_that_is_away_for_minutes_loses_nothing(autojump_clock: MockClock) -> None:
+    def away(_try: int, _item: Item) -> Exception | None:
+        return ConfigError("database 'x' cannot be used: gone") if 10.0 < trio.current_time() < 300.0 else None
+
+    with capture_logs() as logs:
+        async with writing(MemoryArchive(fails=away)) as rig:
+            for item in ROWS:
+                rig.scribe.put(item)
+                await trio.sleep(8.0)
+            rig.scribe.close()
+            await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, *ROWS]
+    assert {(each["event"], each["why"]) for each in logs} == {("archive_away", "database 'x' cannot be used: gone")}
+
+
+async def test_a_database_that_is_away_when_the_call_begins_opens_it_later(autojump_clock: MockClock) -> None:
+    def away(number: int, _item: Item) -> Exception | None:
+        return ConfigError("locked") if number <= 3 else None
+
+    async with writing(MemoryArchive(fails=away)) as rig:
+        rig.scribe.put(row(0))
+        rig.scribe.close()
+        await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, row(0)]
+
+
+async def test_a_row_that_is_refused_is_left_out_and_holds_up_no_other(autojump_clock: MockClock) -> None:
+    def refuses(_try: int, item: Item) -> Exception | None:
+        return EngineBug("database 'x' refused a row") if item == row(2) else None
+
+    with capture_logs() as logs:
+        async with writing(MemoryArchive(fails=refuses)) as rig:
+            for item in ROWS:
+                rig.scribe.put(item)
+            rig.scribe.close()
+            await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, row(0), row(1), row(3), row(4)]
+    (logged,) = logs
+    assert (logged["event"], logged["why"]) == ("record_refused", "database 'x' refused a row")
+    assert repr(row(2)) in logged["item"]
+
+
+async def test_a_writer_that_crashes_writes_the_same_item_again(autojump_clock: MockClock) -> None:
+    def breaks(number: int, _item: Item) -> Exception | None:
+        return OSError("odd") if number in {1, 3, 4, 6} else None
+
+    async with writing(MemoryArchive(fails=breaks)) as rig:
+        for item in ROWS:
+            rig.scribe.put(item)
+        rig.scribe.close()
+        await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, *ROWS]
+
+
+async def test_a_writer_killed_at_any_moment_loses_nothing(autojump_clock: MockClock) -> None:
+    async with writing(MemoryArchive(takes_s=1.0)) as rig:
+        for item in ROWS[:3]:
+            rig.scribe.put(item)
+        await trio.sleep(1.5)
+        rig.supervisor.cancel("writer")  # while it writes
+        await trio.sleep(5.0)
+        rig.supervisor.cancel("writer")  # while it waits
+        for item in ROWS[3:]:
+            rig.scribe.put(item)
+        rig.scribe.close()
+        await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, *ROWS]
+
+
+async def test_a_call_without_a_word_is_opened_and_written(autojump_clock: MockClock) -> None:
+    async with writing(MemoryArchive()) as rig:
+        rig.scribe.close()
+        await rig.scribe.written.wait()
+        assert rig.scribe.waiting() == 0
+    assert rig.archive.kept == [OPENED]
+
+
+async def test_what_comes_after_the_end_or_over_the_bound_is_told_in_the_log() -> None:
+    scribe = Scribe(archive=MemoryArchive(), log=structlog.get_logger())
+    with capture_logs() as logs:
+        for _ in range(WAITING_BOUND):
+            scribe.put(row(0))
+        assert logs == []
+        scribe.put(row(1))
+        scribe.close()
+        scribe.put(row(2))
+    assert [(each["event"], each["item"]) for each in logs] == [
+        ("record_lost", repr(row(1))),
+        ("record_lost", repr(row(2))),
+    ]
