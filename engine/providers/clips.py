@@ -1,6 +1,7 @@
 """Clips: phrases rendered before calls and kept on disk, so that what must be said needs no vendor."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,8 @@ async def render_clips(
                 continue
             clips[name] = await voice.render(text)
             await path.parent.mkdir(parents=True, exist_ok=True)
-            # Written aside and moved into place: a kill in between leaves no half of a clip.
-            aside = path.with_suffix(".part")
+            # Written aside and moved into place: neither a kill nor another process at the same leaves half of a clip.
+            aside = path.with_suffix(f".{os.getpid()}.part")
             await aside.write_bytes(clips[name])
             await aside.rename(path)
         except OSError as error:
