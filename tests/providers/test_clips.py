@@ -34,6 +34,11 @@ class LetterVoice:
         return f"{self.vendor} {self.voice} {text}".encode()
 
 
+def only_file(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "var" / "clips"
@@ -75,7 +80,7 @@ async def test_a_text_may_hold_anything(folder: Path) -> None:
     voice = LetterVoice()
     assert await render_clips(texts, voice, folder) == first
     assert voice.rendered == []
-    assert len(list(folder.iterdir())) == 1
+    only_file(folder)
 
 
 class Killed(BaseException):
@@ -94,8 +99,8 @@ async def begun(folder: Path, *, process: int) -> Path:
         patch.setattr(os, "getpid", lambda: process)
         with pytest.raises(Killed):
             await render_clips(TEXTS, LetterVoice(), folder)
-    (left,) = folder.iterdir()
-    left.write_bytes(b"half")
+    left = only_file(folder)
+    await trio.Path(left).write_bytes(b"half")
     return left
 
 
@@ -131,7 +136,7 @@ async def test_a_folder_that_cannot_be_used_is_named_in_one_sentence(tmp_path: P
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+    await trio.Path(tmp_path).chmod(0o500)
     with pytest.raises(ConfigError) as raised:
         await render_clips(TEXTS, LetterVoice(), tmp_path / "clips")
     assert str(raised.value) == f"storage.clips: {tmp_path / 'clips'} cannot be used: permission denied"
