@@ -23,7 +23,7 @@ from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import Call, Cores, Plan
 from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
-from engine.messages.conversation import AgentSaid, CallerSaid, Entry
+from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered
 from engine.messages.line import LineAudio, LineEnded, LineMark
 from engine.messages.model import ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.playout import Played, Playing, Stopped
@@ -79,18 +79,20 @@ PROMPT_S = 0.5
 
 @attrs.frozen(kw_only=True)
 class Say:
-    """Say the words after a pause, and hear the answer out, unless a `BreakIn` follows."""
+    """Say the words after a pause, and hear the answer out, unless a `BreakIn` follows. gap_frames: between words."""
 
     words: tuple[str, ...]
     after_s: float = 0.3
+    gap_frames: int = 2
 
 
 @attrs.frozen(kw_only=True)
 class BreakIn:
-    """Say the words as soon as `after_words` more words were heard."""
+    """Say the words as soon as `after_words` more words were heard, or after `patience_s`."""
 
     words: tuple[str, ...]
     after_words: int
+    patience_s: float = 3.0
 
 
 @attrs.frozen(kw_only=True)
@@ -179,6 +181,8 @@ class VirtualCaller:
     vocabulary: Iterator[str]
     said: list[tuple[float, tuple[str, ...]]] = attrs.field(factory=list)
     repeated: int = 0
+    # How often no answer came.
+    in_vain: int = 0
 
     async def run(self) -> None:
         """Make the call, to its end."""
@@ -188,12 +192,12 @@ class VirtualCaller:
         for step, following in zip(steps, (*steps[1:], None), strict=True):
             before = len(self.phone.ear.words)
             match step:
-                case Say(words=words, after_s=after_s):
+                case Say(words=words, after_s=after_s, gap_frames=gap_frames):
                     await trio.sleep(after_s)
                     before = len(self.phone.ear.words)
-                    self._say(words)
-                case BreakIn(words=words, after_words=after_words):
-                    await self._heard(before + after_words, within_s=3.0)
+                    self._say(words, gap_frames)
+                case BreakIn(words=words, after_words=after_words, patience_s=patience_s):
+                    await self._heard(before + after_words, within_s=patience_s)
                     before = len(self.phone.ear.words)
                     self._say(words)
                 case Press(digit=digit):
@@ -219,9 +223,9 @@ class VirtualCaller:
             self.phone.vanish()
         self.phone.hang_up()
 
-    def _say(self, words: tuple[str, ...]) -> None:
+    def _say(self, words: tuple[str, ...], gap_frames: int = 2) -> None:
         self.said.append((self.phone.now_s(), words))
-        self.phone.say(words)
+        self.phone.say(words, gap_frames=gap_frames)
 
     async def _heard(self, count: int, *, within_s: float) -> None:
         """Wait until so many words were heard in all, and those have ended."""
@@ -232,7 +236,7 @@ class VirtualCaller:
     async def _answered(self, before: int) -> None:
         """Hear the answer out; say something once more if asked to, or if nothing comes."""
         asked = before
-        with trio.move_on_after(10.0):
+        with trio.move_on_after(10.0) as late:
             while True:
                 await trio.sleep(0.12)
                 words = [word.text for word in self.phone.ear.words[asked:]]
@@ -245,6 +249,7 @@ class VirtualCaller:
                     self.repeated += 1
                     await trio.sleep(0.2)
                     self._say((next(self.vocabulary), next(self.vocabulary)))
+        self.in_vain += late.cancelled_caught
 
 
 # ── the call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,6 +304,7 @@ class Outcome:
     said: tuple[str, ...]
     utterances: tuple[tuple[float, tuple[str, ...]], ...]
     repeated: int
+    in_vain: int
     got: tuple[str, ...]
     heard: tuple[str, ...]
     gaps: int
@@ -314,12 +320,18 @@ class Outcome:
     tasks_left: int
     ended_at: float
     longest_barge_s: float
+    voice_deaths: int
     notes: tuple[str, ...]
 
     @property
     def clean(self) -> bool:
         """Whether no message was set aside or dropped, and no core bare: then nothing may be missing."""
         return not self.lost and not self.bare
+
+    @property
+    def stutters(self) -> int:
+        """How often the beginning of a word was heard, and then the whole of it."""
+        return self.heard.count(tone.GARBLED) if self.voice_deaths and not self.clears else 0
 
     @property
     def cut_short(self) -> bool:
@@ -430,6 +442,7 @@ async def _virtual_call(
         said=tuple(word for _, words in caller.said for word in words),
         utterances=tuple(caller.said),
         repeated=caller.repeated,
+        in_vain=caller.in_vain,
         got=tuple(word for each in conversation if isinstance(each, CallerSaid) for word in each.text.split()),
         heard=tuple(phone.words()),
         gaps=phone.ear.gaps,
@@ -445,6 +458,7 @@ async def _virtual_call(
         tasks_left=trio.lowlevel.current_statistics().tasks_living - before,
         ended_at=call.clock(),
         longest_barge_s=max(loop.longest_barge_s for loop in call.loops.values() if isinstance(loop, VirtualLoop)),
+        voice_deaths=sum("tts/session" in note and "ChildFailed" in note for note in call.notes),
         notes=tuple(call.notes),
     )
 
@@ -625,7 +639,7 @@ def _end(outcome: Outcome) -> Iterator[str]:
 
 def _barged(outcome: Outcome) -> Iterator[str]:
     """Judge how soon a barge-in was obeyed when only vendors failed: actors are not to wait for them."""
-    vendors = all(isinstance(each, KillSession | Outage) for each in outcome.faults)
+    vendors = outcome.faults and all(isinstance(each, KillSession | Outage) for each in outcome.faults)
     if vendors and outcome.longest_barge_s > PROMPT_S:
         yield f"a barge-in lay in a mailbox for {outcome.longest_barge_s:.2f} s"
 
@@ -634,6 +648,9 @@ def _runs(outcome: Outcome) -> Iterator[str]:
     for name, count in outcome.runs.items():
         if count != 1:
             yield f"the tool ran {count} times for {name}"
+    for each in outcome.conversation:
+        if isinstance(each, ToolAnswered) and not each.ok and outcome.clean:
+            yield f"the result of {each.id} was lost: {each.value!r}"
     asked = sum(isinstance(each, CallerSaid) and "book" in each.text.split() for each in outcome.conversation)
     if outcome.clean and not outcome.cut_short and len(outcome.runs) != asked:
         yield f"{asked} bookings were asked for, {len(outcome.runs)} were made"
@@ -650,7 +667,7 @@ def _twice(outcome: Outcome) -> Iterator[str]:
 
 
 def _words(outcome: Outcome) -> Iterator[str]:
-    """Judge what reached the agent; in a call that was cut short, the last words may be missing, one of them half said."""
+    """Judge what reached the agent; in a call cut short, the last words may be missing, one of them half said."""
     got, said = outcome.got, outcome.said
     if outcome.cut_short:
         got = got[:-1] if got[-1:] == (tone.GARBLED,) else got
@@ -661,6 +678,8 @@ def _words(outcome: Outcome) -> Iterator[str]:
 
 def _speech(outcome: Outcome) -> Iterator[str]:
     """Judge the answers by what was asked, and what was heard by the answers as they are on record."""
+    if outcome.in_vain:
+        yield f"the caller waited for an answer in vain, {outcome.in_vain} times"
     asked = {each.turn: each.text for each in outcome.conversation if isinstance(each, CallerSaid)}
     said: dict[int, str] = {}
     cut: set[int] = set()
@@ -687,7 +706,8 @@ def _speech(outcome: Outcome) -> Iterator[str]:
 def _heard(
     outcome: Outcome, said: dict[int, str], cut: set[int], whole: dict[int, str], *, broken_in: bool
 ) -> Iterator[str]:
-    heard = list(outcome.heard)
+    # A voice that dies within the Pacer's lead leaves the beginning of a word on the line: it is heard, then the whole.
+    heard = [word for word in outcome.heard if word != tone.GARBLED or not outcome.voice_deaths]
     at = 0
     for turn in sorted(said):
         words = said[turn].split()

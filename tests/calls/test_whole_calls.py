@@ -45,11 +45,11 @@ def judged(name: str, outcome: Outcome) -> list[str]:
 
 def parts() -> list[tuple[str, range]]:
     """Return the classes in parts of at most 84 calls, which processes can share."""
-    found = []
-    for name in FAULTS:
-        for first in range(0, CALLS.get(name, 168), 84):
-            found.append((name, range(first, min(first + 84, CALLS.get(name, 168)))))
-    return found
+    return [
+        (name, range(first, min(first + 84, CALLS.get(name, 168))))
+        for name in FAULTS
+        for first in range(0, CALLS.get(name, 168), 84)
+    ]
 
 
 def test_there_are_two_thousand_calls() -> None:
