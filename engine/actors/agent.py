@@ -218,7 +218,9 @@ class Agent:
 
     def _model_ended(self, stop: str, now: float) -> "Step":
         reply = _held(self.reply)
-        ran_tools = stop == "tool_use" and not (reply.ending and not self.tools)
+        # A model may stop for tools and have asked for none: there is nothing to go on with.
+        answered = isinstance(self.conversation[self._place(reply.turn) - 1], ToolAnswered) and not reply.ending
+        ran_tools = stop == "tool_use" and (self.tools or answered)
         if not ran_tools:
             return self._finished(now)
         if reply.rounds >= self.policy.rounds:
