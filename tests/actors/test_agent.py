@@ -126,6 +126,10 @@ def test_each_token_gives_the_model_five_more_seconds() -> None:
     assert after(ASKED, (text("r1", "Of"), 6.0)).deadline == 11.0
 
 
+def test_so_does_each_tool_that_it_asks_for() -> None:
+    assert after(ASKED, (tool("r1", "t1"), 6.0)).deadline == 11.0
+
+
 def test_the_policy_says_how_long_a_model_is_waited_for() -> None:
     quick = attrs.evolve(IDLE, policy=AgentPolicy(first_token_s=1.0, stall_s=2.0, phrases=PHRASES))
     core = after(quick, (ended(1), 5.0))
@@ -217,6 +221,12 @@ def test_a_model_in_a_circle_is_stopped() -> None:
     assert only(AskModel, sent(core, (returned("t2"), 7.2))) == []
 
 
+def test_a_model_that_stops_for_tools_and_asked_for_none_has_answered() -> None:
+    told = sent(ASKED, (text("r1", "Of course."), 6.0), (waits("r1"), 6.1))
+    assert only(AskModel, told) == []
+    assert told[-1] == ReplyEnded(turn=1, pieces=1)
+
+
 def test_nobody_is_late_while_tools_run_within_half_a_minute() -> None:
     core = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1))
     assert core.deadline == 36.0
@@ -253,7 +263,8 @@ def test_a_model_that_ends_the_call_hangs_up_after_its_last_piece() -> None:
     core, told = ran(ASKED, (text("r1", "See you. Bye."), 6.0), (tool("r1", "t1", END_CALL), 6.1), (waits("r1"), 6.2))
     assert only(CallTool, told) == []
     assert told[-2:] == [ReplyEnded(turn=1, pieces=2), HangUp(turn=1, index=1, reason="hang_up")]
-    assert [type(each) for each in core.conversation[-2:]] == [ToolCalled, ToolAnswered]
+    what = "the call ends when this was heard"
+    assert core.conversation[-2:] == (called(1, "t1", END_CALL), ToolAnswered(turn=1, id="t1", ok=True, value=what))
 
 
 def test_a_model_that_ends_the_call_without_a_word_says_goodbye() -> None:

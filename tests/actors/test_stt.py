@@ -158,10 +158,10 @@ def test_words_that_were_final_already_are_dropped_when_another_session_says_the
     assert [(each.text, [word.text for word in each.words]) for each in told] == [("please", ["please"])]
 
 
-@pytest.mark.parametrize(("end_s", "text"), [(0.7, ""), (0.72, "yes")])
+@pytest.mark.parametrize(("end_s", "text"), [(0.75, ""), (0.77, "yes")])
 def test_a_word_belongs_to_what_is_covered_if_its_middle_does(end_s: float, text: str) -> None:
-    core = after(STT(), (final("", 0.4), 1.0))
-    assert texts(sent(core, (final("yes", 0.9, word("yes", 0.1, end_s)), 2.0))) == [text]
+    core = after(STT(), (final("", 0.5), 1.0))
+    assert texts(sent(core, (final("yes", 0.9, word("yes", 0.25, end_s)), 2.0))) == [text]
 
 
 @pytest.mark.parametrize(("end_s", "text"), [(0.4, ""), (0.401, ""), (0.42, "yes")])
