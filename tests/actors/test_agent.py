@@ -114,6 +114,11 @@ def test_a_reply_is_said_in_pieces_as_it_comes() -> None:
     assert core.conversation[-1] == AgentSaid(turn=1, text="Of course. Nine or ten?")
 
 
+def test_pieces_that_come_at_once_are_counted_on() -> None:
+    told = only(Sentence, sent(ASKED, (text("r1", "We are open. Today and on Friday. So"), 6.0)))
+    assert [(each.index, each.text) for each in told] == [(0, "We are open."), (1, "Today and on Friday.")]
+
+
 def test_the_first_token_and_the_first_piece_are_timed_once() -> None:
     told = sent(ASKED, (text("r1", "Of"), 6.0), (text("r1", " course. Yes, we do. "), 6.1), (text("r1", "So."), 6.2))
     assert only(Timing, told) == [

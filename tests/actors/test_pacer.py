@@ -303,6 +303,13 @@ def test_without_times_as_many_of_the_words_were_heard_as_of_the_sound() -> None
     assert only(Played, told) == [Played(turn=1, heard="one two", settled=True)]
 
 
+def test_a_part_of_a_frame_that_is_held_was_not_heard() -> None:
+    words = (Word(text="one", start_s=0.0, end_s=0.02), Word(text="two", start_s=0.02, end_s=0.03))
+    core = after(SILENT, (sentence(0, "one two three"), 0.0), (audio(0, b"a" * 240, *words), 0.0))
+    told = sent(core, (BargedIn(turn=1, at_s=0.03), 0.03))
+    assert only(Played, told) == [Played(turn=1, heard="one", settled=True)]
+
+
 def test_of_a_sentence_whose_sound_has_just_begun_no_word_was_heard_before_one_is_whole() -> None:
     core = after(SILENT, (sentence(0, "one two three four"), 0.0), (audio(0, b"a" * 800), 0.0))
     told = sent(core, (BargedIn(turn=1, at_s=0.09), 0.09))
@@ -431,8 +438,8 @@ def test_a_goodbye_is_waited_for_ten_seconds_and_no_longer() -> None:
 
 @pytest.mark.parametrize("order", [(BYE, BargedIn(turn=1, at_s=0.5)), (BargedIn(turn=1, at_s=0.5), BYE)])
 def test_a_barge_in_makes_the_goodbye_void(order: tuple[object, object]) -> None:
-    core = after(SILENT, *reply(("Bye.", SECOND)), *((each, 0.5) for each in order))
-    assert only(CloseLine, waited(core, 90.0)[1]) == []
+    core, told = ran(SILENT, *reply(("Bye.", SECOND)), *((each, 0.5) for each in order))
+    assert only(CloseLine, [*told, *waited(core, 90.0)[1]]) == []
 
 
 # The end.
