@@ -96,7 +96,7 @@ class Loop:
         """Wait for a message in hand or for the deadline; one checkpoint at least."""
         self.cell.take_nowait()
         if self.cell.in_hand is None:
-            # The next float: the sum may be rounded down, and the cell's clock would not have come to its deadline then.
+            # The next float: the sum may be rounded down, and by the cell's clock it would not be due then.
             with trio.move_on_at(math.nextafter(self.opened_at + self.cell.deadline, math.inf)):
                 await self.cell.take()
         await self.woken()
