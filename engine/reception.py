@@ -18,6 +18,7 @@ from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
+from engine.codec.telephony import RATE_HZ
 from engine.loop import StepRaised
 from engine.messages.errors import WireError
 from engine.messages.model import CallTool, ToolReturned
@@ -41,8 +42,11 @@ ENDED_KEPT: Final = 10_000
 DUMPS_A_CALL: Final = 20
 """Raised steps of one call that are written down; a core that raises at every frame must not fill a disk."""
 
-BROKEN_OFF: Final = frozenset({"gave_up", "cancelled", "the line takes no more"})
-"""Ends of a call that nobody wanted: the caller is told that we were cut off."""
+BROKEN_OFF: Final = frozenset({"gave_up", "cancelled", "the line takes no more", "closed"})
+"""Ends of a call that nobody wanted: the caller is told that we were cut off.
+
+"closed": the socket went without `stop`. Who has hung up does not hear the apology, who has not was cut off.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -118,8 +122,9 @@ class Reception:
                     _log.warning("line_refused", why="it closed before 'start'")
                     return None
                 if isinstance(message, twilio.Start):
-                    if (message.encoding, message.sample_rate_hz, message.channels) != ("audio/x-mulaw", 8000, 1):
-                        _log.warning("line_refused", why=f"its audio is {message.encoding} at {message.sample_rate_hz}")
+                    coding = (message.encoding, message.sample_rate_hz, message.channels)
+                    if coding != ("audio/x-mulaw", RATE_HZ, 1):
+                        _log.warning("line_refused", why="its audio is {} at {} Hz, channels: {}".format(*coding))
                         return None
                     return message
         _log.warning("line_refused", why=f"no 'start' within {START_S:g} s")
