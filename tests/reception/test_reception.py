@@ -1,0 +1,458 @@
+"""From a line that was just opened to a call's last row: virtual phones and vendors, a real store, virtual time."""
+
+import json
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+from trio.testing import MockClock
+
+from engine import reception as reception_module
+from engine.actors.agent import Agent
+from engine.loop import Kind, Remedy, StepRaised
+from engine.messages.conversation import AgentSaid, CallerSaid
+from engine.messages.errors import ConfigError, ProviderDown
+from engine.messages.supervision import Tick
+from engine.messages.turns import TurnEnded
+from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
+from engine.reception import DUMPS_A_CALL, START_S, Dumps, Reception, Team
+from engine.settings import LimitSettings, Settings, Tenant
+from engine.storage.runner import inline
+from engine.storage.store import Store
+from engine.tools.businesses import Businesses
+from simulators.virtual.phone import VirtualPhone
+from simulators.virtual.vendors import ToneVad, VirtualModel, VirtualRecogniser, VirtualVoice, spoken_text
+
+T = TypeVar("T")
+
+SID = "CA" + "1" * 32
+CONNECTED = json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+TENANT = Tenant(
+    id="clinic",
+    name="Clinic",
+    default=True,
+    voice="tone",
+    greeting="welcome to the clinic",
+    prompt="be brief",
+    limits=LimitSettings(idle_s=60.0),
+)
+
+
+def start(
+    *, call_sid: str = SID, parameters: Mapping[str, str] | None = None, coding: Mapping[str, object] | None = None
+) -> str:
+    body = {
+        "accountSid": "AC1",
+        "callSid": call_sid,
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1, **(coding or {})},
+        "customParameters": {"tenant": "clinic", "caller": "+15550100001", "dialled": "+15550100002"}
+        if parameters is None
+        else dict(parameters),
+    }
+    return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": VirtualPhone().stream_sid, "start": body})
+
+
+@attrs.define
+class Line(VirtualPhone):
+    """A virtual phone that first says `opening`, as a new socket does."""
+
+    opening: deque[str | bytes] = attrs.field(factory=lambda: deque([CONNECTED, start()]))
+
+    async def receive(self) -> Any:
+        if self.opening:
+            await trio.lowlevel.checkpoint()
+            return self.opening.popleft()
+        return await super().receive()
+
+
+def line(*opening: str | bytes) -> Line:
+    return Line(opening=deque(opening))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path / 'calls.sqlite3'}") as store:
+        yield store
+
+
+@pytest.fixture
+def reception(store: Store, tmp_path: Path) -> Iterator[Reception]:
+    with Businesses() as businesses:
+        yield Reception(
+            settings=Settings(),
+            tenants={"clinic": TENANT},
+            teams={"clinic": team(TENANT)},
+            store=store,
+            businesses=businesses,
+            runner=inline,
+            tool_runner=inline,
+            dumps=tmp_path / "raised",
+        )
+
+
+def team(tenant: Tenant) -> Team:
+    return Team(
+        recogniser=VirtualRecogniser(),
+        voice=VirtualVoice(),
+        model=VirtualModel(answer=lambda text: f"you said {text}"),
+        vad=ToneVad,
+        clips={name: spoken_text(text)[0] for name, text in tenant.clips.items()},
+    )
+
+
+@asynccontextmanager
+async def answered(reception: Reception, phone: Line) -> AsyncIterator[trio.CancelScope]:
+    """Serve a phone's call while the body runs, and to its end. Gives the scope of the answering."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(phone.run)
+        async with trio.open_nursery() as calls:
+            calls.start_soon(reception.answer, phone)
+            yield calls.cancel_scope
+        nursery.cancel_scope.cancel()
+
+
+def refusals(logs: list[EventDict]) -> list[str]:
+    return [each["why"] for each in logs if each["event"] == "line_refused"]
+
+
+def rows(tmp_path: Path) -> list[tuple[str, str | None]]:
+    with closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
+        return database.execute("SELECT call_sid, ended_reason FROM calls").fetchall()
+
+
+# ── a call ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_call_is_greeted_heard_answered_and_written_down(
+    reception: Reception, store: Store, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(6.0)
+        assert reception.ended(SID) is None
+        phone.hang_up()
+    assert phone.words() == ["welcome", "to", "the", "clinic", "you", "said", "good", "morning"]
+    said = [row.entry for row in store.conversation(SID)]
+    assert said == [
+        AgentSaid(turn=0, text="welcome to the clinic"),
+        CallerSaid(turn=1, text="good morning"),
+        AgentSaid(turn=1, text="you said good morning"),
+    ]
+    assert rows(tmp_path) == [(SID, "stop")]
+    assert reception.ended(SID) == "stop"
+    assert reception.calls == {}
+
+
+async def test_the_call_knows_who_called_whom(reception: Reception, tmp_path: Path, autojump_clock: MockClock) -> None:
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(1.0)
+        (call,) = reception.store.open_calls()
+        phone.hang_up()
+    assert (call.call_sid, call.stream_sid, call.tenant) == (SID, phone.stream_sid, "clinic")
+    assert (call.caller, call.called) == ("+15550100001", "+15550100002")
+
+
+async def test_two_calls_at_once_do_not_meet(
+    reception: Reception, store: Store, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    other = "CA" + "2" * 32
+    first, second = Line(), line(CONNECTED, start(call_sid=other))
+    async with answered(reception, first), answered(reception, second):
+        await trio.sleep(4.0)
+        first.say(["first", "words"])
+        second.say(["second", "words"])
+        await trio.sleep(6.0)
+        first.hang_up()
+        second.hang_up()
+    assert first.words()[4:] == ["you", "said", "first", "words"]
+    assert second.words()[4:] == ["you", "said", "second", "words"]
+    assert sorted(rows(tmp_path)) == [(SID, "stop"), (other, "stop")]
+
+
+async def test_a_tenants_own_limits_count_before_the_engines(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    reception.tenants = {"clinic": attrs.evolve(TENANT, limits=LimitSettings(idle_s=5.0, longest_call_s=12.0))}
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(10.0)
+        assert " ".join(phone.words()).endswith("Are you still there?")
+    assert trio.current_time() == pytest.approx(12.0, abs=3.0)
+    assert rows(tmp_path) == [(SID, "longest_call_s")]
+
+
+# ── lines that are no calls ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_line_that_says_nothing_is_given_up_after_five_seconds(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    class Mute(Line):
+        async def receive(self) -> str:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    with capture_logs() as logs:
+        await reception.answer(Mute())
+    assert trio.current_time() == START_S == 5.0
+    assert refusals(logs) == ["no 'start' within 5 s"]
+
+
+async def test_a_line_that_says_everything_but_start_is_given_up_after_five_seconds(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    class Evasive(Line):
+        async def receive(self) -> str:
+            await trio.sleep(0.5)
+            return CONNECTED
+
+    with capture_logs() as logs:
+        await reception.answer(Evasive())
+    assert trio.current_time() == 5.0
+    assert refusals(logs) == ["no 'start' within 5 s"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "why"),
+    [
+        (["hello"], "message is not json: 'hello'"),
+        ([b"\xff\xff"], r"message is not utf-8 at byte 0: b'\xff\xff'"),
+        ([CONNECTED, '{"event": "start"}'], "field 'start' is missing; got ['event']"),
+        ([CONNECTED, start(parameters={})], "unknown tenant None"),
+        ([CONNECTED, start(parameters={"tenant": "bakery"})], "unknown tenant 'bakery'"),
+        ([CONNECTED, start(coding={"encoding": "audio/opus"})], "its audio is audio/opus at 8000 Hz, channels: 1"),
+        ([CONNECTED, start(coding={"sampleRate": 16000})], "its audio is audio/x-mulaw at 16000 Hz, channels: 1"),
+        ([CONNECTED, start(coding={"channels": 2})], "its audio is audio/x-mulaw at 8000 Hz, channels: 2"),
+        ([CONNECTED, start(call_sid="../../etc")], None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_a_line_that_cannot_be_a_call_is_refused_at_once_and_leaves_no_row(
+    opening: list[str | bytes], why: str | None, reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    with capture_logs() as logs:
+        await reception.answer(line(*opening))
+    (said,) = refusals(logs)
+    assert why is None or said == why
+    assert trio.current_time() < 0.1
+    assert rows(tmp_path) == []
+    assert reception.calls == {}
+
+
+async def test_a_line_that_closes_before_start_is_refused(reception: Reception, autojump_clock: MockClock) -> None:
+    phone = line(CONNECTED)
+    phone.vanish()
+    with capture_logs() as logs:
+        await reception.answer(phone)
+    assert refusals(logs) == ["it closed before 'start'"]
+
+
+async def test_a_second_line_for_a_call_is_refused_and_the_first_goes_on(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    phone = Line()
+    with capture_logs() as logs:
+        async with answered(reception, phone):
+            await trio.sleep(4.0)
+            await reception.answer(Line())
+            assert refusals(logs) == ["this call has a line already"]
+            assert list(reception.calls) == [SID]
+            phone.say(["good", "morning"])
+            await trio.sleep(6.0)
+            phone.hang_up()
+    assert phone.words()[-2:] == ["good", "morning"]
+    assert rows(tmp_path) == [(SID, "stop")]
+
+
+# ── why it ended ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_end_that_the_agent_wanted_is_known_when_the_phone_network_asks(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "bye"])
+    assert rows(tmp_path) == [(SID, "hang_up")]
+    assert reception.ended(SID) == "hang_up"
+
+
+async def test_the_reason_is_known_while_the_call_is_still_being_wound_up(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    async def slowly(work: Callable[[], T], /) -> T:
+        await trio.sleep(1.0)
+        return work()
+
+    reception.runner = slowly
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.hang_up()
+        await trio.sleep(0.5)
+        assert list(reception.calls) == [SID]
+        assert reception.ended(SID) == "stop"
+    assert reception.ended(SID) == "stop"
+
+
+def test_a_call_that_was_never_here_ended_for_no_reason(reception: Reception) -> None:
+    assert reception.ended(SID) is None
+
+
+async def vanishes(phone: Line, _reception: Reception, _scope: trio.CancelScope) -> None:
+    phone.vanish()
+
+
+async def is_cancelled(_phone: Line, _reception: Reception, scope: trio.CancelScope) -> None:
+    scope.cancel()
+
+
+async def reads_no_more(_phone: Line, reception: Reception, _scope: trio.CancelScope) -> None:
+    reception.calls[SID].trunk.end("the line takes no more")
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [(vanishes, "closed"), (is_cancelled, "cancelled"), (reads_no_more, "the line takes no more")],
+)
+async def test_a_call_that_nobody_wanted_to_end_is_closed_with_its_reason_and_the_caller_gets_an_apology(
+    ending: Callable[[Line, Reception, trio.CancelScope], Awaitable[None]],
+    reason: str,
+    reception: Reception,
+    autojump_clock: MockClock,
+    tmp_path: Path,
+) -> None:
+    phone = Line()
+    async with answered(reception, phone) as scope:
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(1.0)
+        await ending(phone, reception, scope)
+    assert rows(tmp_path) == [(SID, reason)]
+    assert reception.ended(SID) is None  # what `/voice/after` apologises for
+    assert reception.calls == {}
+
+
+async def test_a_call_whose_voice_is_gone_for_good_apologises_and_is_closed_as_given_up(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    class Mute(VirtualVoice):
+        async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
+            raise ProviderDown("gone")
+
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), voice=Mute())}
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(1.0)
+    assert " ".join(phone.words()).endswith(TENANT.texts.apology)
+    assert rows(tmp_path) == [(SID, "gave_up")]
+    assert reception.ended(SID) is None
+
+
+async def test_a_call_that_is_cancelled_keeps_what_was_said(
+    reception: Reception, store: Store, autojump_clock: MockClock
+) -> None:
+    phone = Line()
+    async with answered(reception, phone) as scope:
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(6.0)
+        scope.cancel()
+    assert [type(row.entry) for row in store.conversation(SID)] == [AgentSaid, CallerSaid, AgentSaid]
+
+
+async def test_a_call_is_answered_while_the_database_is_away(
+    reception: Reception, store: Store, autojump_clock: MockClock
+) -> None:
+    async def away(work: Callable[[], T], /) -> T:
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() < 8.0:
+            raise ConfigError("database 'x' cannot be used: locked")
+        return work()
+
+    reception.runner = away
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        assert phone.words() == ["welcome", "to", "the", "clinic"]
+        phone.say(["good", "morning"])
+        await trio.sleep(6.0)
+        phone.hang_up()
+    assert phone.words()[-2:] == ["good", "morning"]
+    assert [type(row.entry) for row in store.conversation(SID)] == [AgentSaid, CallerSaid, AgentSaid]
+    assert store.ended_reason(SID) == "stop"
+
+
+async def test_only_so_many_ended_calls_are_remembered(
+    reception: Reception, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception_module, "ENDED_KEPT", 2)
+    sids = [f"CA{number:032}" for number in range(3)]
+    for sid in sids:
+        phone = line(CONNECTED, start(call_sid=sid))
+        async with answered(reception, phone):
+            await trio.sleep(1.0)
+            phone.hang_up()
+    assert [reception.ended(sid) for sid in sids] == [None, "stop", "stop"]
+
+
+# ── steps that raised ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_step_that_raises_is_written_down_and_the_call_goes_on(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, raised = Agent.handle, list[object]()
+
+    def raises_once(self: Agent, message: Any, now: float) -> Any:
+        if isinstance(message, TurnEnded) and not raised:
+            raised.append(message)
+            raise ZeroDivisionError
+        return handle(self, message, now)
+
+    monkeypatch.setattr(Agent, "handle", raises_once)
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(6.0)
+        phone.hang_up()
+    assert phone.words()[-2:] == ["good", "morning"]
+    body = json.loads((tmp_path / "raised" / f"{SID}-01-agent.json").read_text())
+    assert (body["actor"], body["step"], body["message"]) == ("agent", "message", repr(raised[0]))
+    assert body["core"].startswith("Agent(")
+    assert body["raised"][-1].strip() == "ZeroDivisionError"
+
+
+def report() -> StepRaised:
+    return StepRaised(
+        actor="stt", kind=Kind.TICK, core=Agent(), message=Tick(), now=1.5, error=ValueError(), remedy=Remedy.FRESH
+    )
+
+
+def test_the_steps_of_one_call_cannot_fill_a_disk(tmp_path: Path) -> None:
+    dumps = Dumps(folder=tmp_path / "raised", call_sid=SID)
+    for _ in range(DUMPS_A_CALL + 5):
+        dumps(report())
+    files = sorted(path.name for path in (tmp_path / "raised").iterdir())
+    assert files == [f"{SID}-{number:02}-stt.json" for number in range(1, DUMPS_A_CALL + 1)]
+
+
+def test_a_disk_that_refuses_is_told_in_the_log_and_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "raised").write_text("a file")
+    with capture_logs() as logs:
+        Dumps(folder=tmp_path / "raised", call_sid=SID)(report())
+    assert [each["event"] for each in logs] == ["dump_failed"]
