@@ -308,8 +308,10 @@ class Call:
         self.log.info("call_opened", stream_sid=self.plan.stream_sid)
         async with trio.open_nursery() as nursery:
             try:
-                for name in self.supervisors:
-                    await nursery.start(self._supervise, name)
+                # Shielded themselves, they would be waited for for ever if the start were cancelled half-way.
+                with trio.CancelScope(shield=True):
+                    for name in self.supervisors:
+                        await nursery.start(self._supervise, name)
                 self.tell("call", CallOpened(greeting=self.plan.greeting))
                 with trio.move_on_after(self.plan.policy.longest_s):
                     await self.trunk.gone.wait()
