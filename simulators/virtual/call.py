@@ -3,6 +3,9 @@
 `python -m simulators.virtual.call CLASS SEED` runs one again and shows what happened.
 """
 
+# ruff: noqa: PLR2004, ASYNC110 - chances drawn for a script are its own; a caller listens now and then, as one does
+# ruff: noqa: ANN401, PLR0913, PLR0917 - trio's tasks have no public type; a call is made of many parts
+
 import itertools
 import math
 import random
@@ -347,10 +350,11 @@ def play(
     call_type: type[VirtualCall] = VirtualCall,
     prepare: Callable[[VirtualScript, random.Random], VirtualScript] = lambda script, _: script,
     replan: Callable[[Plan], Plan] = lambda plan: plan,
+    longest_s: float = LONGEST_S,
 ) -> Outcome:
     """Run the call that a seed stands for, on a clock of its own. The same seed gives the same call.
 
-    prepare, replan: change what was drawn, what the call is opened with.
+    prepare, replan: change what was drawn, what the call is opened with. longest_s: after which it hangs.
     """
     dice = random.Random(seed)  # noqa: S311
     vocabulary = _vocabulary()
@@ -364,6 +368,7 @@ def play(
             dice,
             vocabulary,
             replan,
+            longest_s,
             clock=MockClock(autojump_threshold=0),
         )
 
@@ -388,6 +393,7 @@ async def _virtual_call(
     dice: random.Random,
     vocabulary: Iterator[str],
     replan: Callable[[Plan], Plan],
+    longest_s: float,
 ) -> Outcome:
     phone, archive, tools = VirtualPhone(), VirtualArchive(), VirtualTools()
     raised: list[StepRaised] = []
@@ -421,9 +427,9 @@ async def _virtual_call(
         loop.faults = tuple(each for each in faults if isinstance(each, Raise | Poison | CancelLoop))
     hung = True
     patience = trio.CancelScope(shield=True)
-    with trio.move_on_after(LONGEST_S):
+    with trio.move_on_after(longest_s):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_give_up, patience)
+            nursery.start_soon(_give_up, patience, longest_s + 30.0)
             await nursery.start(phone.run)
             nursery.start_soon(caller.run)
             for fault in faults:
@@ -463,10 +469,10 @@ async def _virtual_call(
     )
 
 
-async def _give_up(scope: trio.CancelScope) -> None:
+async def _give_up(scope: trio.CancelScope, after_s: float) -> None:
     """End a call that does not end although it was cancelled: take every shield from its tasks."""
     with scope:
-        await trio.sleep(LONGEST_S + 30.0)
+        await trio.sleep(after_s)
         for task in _tasks(trio.lowlevel.current_root_task()):
             status = task._cancel_status
             while status is not None:
@@ -566,7 +572,7 @@ def _started(dice: random.Random, times: Sequence[int]) -> tuple[Fault, ...]:
 
 def _cancel(dice: random.Random) -> Fault:
     actor = dice.choice(list(MEETS))
-    if dice.random() < 0.5:  # noqa: PLR2004 - a coin
+    if dice.random() < 0.5:
         return CancelLoopAt(actor=actor, at_s=dice.random() * 8.0)
     return CancelLoop(actor=actor, nth=dice.randrange(sum(MEETS[actor].values())))
 
