@@ -266,6 +266,11 @@ def test_a_barge_in_into_silence_clears_nothing_and_settles_that_nothing_was_hea
     assert sent(SILENT, (BargedIn(turn=3, at_s=1.0), 1.0)) == [Played(turn=3, heard="", settled=True)]
 
 
+def test_a_barge_in_is_answered_for_its_own_turn_though_only_an_older_one_was_playing() -> None:
+    told = sent(SPEAKING, (BargedIn(turn=3, at_s=0.1), 0.1))
+    assert [(each.turn, each.heard) for each in only(Played, told)] == [(1, "one"), (3, "")]
+
+
 def test_a_barge_in_that_crosses_the_end_of_the_reply_is_told_what_was_heard_of_it() -> None:
     core = after(waited(SPEAKING, 1.0)[0], (echo(0), 1.1))
     told = sent(core, (BargedIn(turn=1, at_s=1.1), 1.15))
@@ -399,6 +404,13 @@ def test_a_notice_plays_inside_a_piece_that_waits_for_its_voice_when_the_buffer_
 def test_a_second_notice_waits_for_none() -> None:
     core = after(SILENT, *said(0, "Yes.", SECOND, 0.0), (PlayNotice(clip="repeat"), 0.1))
     assert after(core, (PlayNotice(clip="greeting"), 0.2)).notice == core.notice
+
+
+def test_a_barge_in_clears_a_notice_that_the_line_has_queued() -> None:
+    told = sent(SILENT, (PlayNotice(clip="repeat"), 0.0), (BargedIn(turn=0, at_s=0.01), 0.01))
+    assert told[-2:] == [SendClear(), Played(turn=0, heard="", settled=True)]
+    late = sent(SILENT, (PlayNotice(clip="repeat"), 0.0), (BargedIn(turn=0, at_s=0.5), 0.5))
+    assert only(SendClear, late) == []
 
 
 def test_a_barge_in_silences_a_notice() -> None:
