@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -66,8 +66,7 @@ def serve(
     settings, tenants = load(config)
     logs.configure(settings.log)
     progress = partial(typer.echo, err=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(partial(serving.until_told, partial(serving.serve, settings, tenants, bind=bind, progress=progress)))
+    _run(partial(serving.until_told, partial(serving.serve, settings, tenants, bind=bind, progress=progress)))
 
 
 @app.command()
@@ -88,7 +87,8 @@ def call(  # noqa: PLR0913, PLR0917 - a call's options
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Make a simulated call to a running server, and keep its recording, transcript and timings."""
-    from holdfast import call as calling  # noqa: PLC0415 - see MODELS
+    with _speech():
+        from holdfast import call as calling  # noqa: PLC0415 - see MODELS
 
     script = _script(say or [], wav or [], scenario, barge_in_at)
     script = attrs.evolve(
@@ -112,7 +112,8 @@ def demo(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Serve with the embedded default, call once, book an appointment, and show the row."""
-    from holdfast import demo as demonstration  # noqa: PLC0415 - see MODELS
+    with _speech():
+        from holdfast import demo as demonstration  # noqa: PLC0415 - see MODELS
 
     settings, tenants = load(config)
     logs.configure(attrs.evolve(settings.log, level="warning"))
@@ -131,11 +132,22 @@ def _script(say: list[str], wav: list[Path], scenario: str | None, barge_in_at: 
     return CallerScript(steps=conversation(turns, barge_in_at_s=barge_in_at))
 
 
+@contextlib.contextmanager
+def _speech() -> Iterator[None]:
+    """Raise ConfigError where what is imported needs the extra `local`, and that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this needs {error.name!r}, which is not installed: pip install 'holdfast[local]'"
+        ) from error
+
+
 def _run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run in trio, and raise what the operator must mend by itself, whatever group it came in."""
+    """Run in trio, and raise what the operator must mend, or a Ctrl-C, by itself, whatever group it came in."""
     try:
         return trio.run(work)
-    except* ConfigError as group:
+    except* (ConfigError, KeyboardInterrupt) as group:
         error = leaf(group)
         raise error from None
 

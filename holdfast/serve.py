@@ -27,7 +27,7 @@ from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from web.app import TenantChoice, create_app
 from web.media import MediaDoor, beside
-from web.server import Bind, listen, parse_loopback, serve_on
+from web.server import Bind, listen, serve_on
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
@@ -50,7 +50,8 @@ async def serve(
     progress: is told in a line what takes long.
     task_status: is given the addresses once calls are answered.
     """
-    parse_loopback(bind)  # what is wrong with it is said before anything is loaded
+    for listener in await listen(bind):  # what is wrong with it, a port in use too, is said before anything is loaded
+        await listener.aclose()
     async with reception(settings, tenants, progress=progress) as desk:
         listeners = await listen(bind)
         public_url = _public_url(settings, listeners)
@@ -60,13 +61,13 @@ async def serve(
 
 
 async def until_told(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` until SIGTERM, which ends it as Ctrl-C does: calls are closed and written down."""
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(work)
-            async for number in signals:
-                _log.info("told_to_stop", signal=signal.Signals(number).name)
-                nursery.cancel_scope.cancel()
+    """Do `work` until SIGTERM or Ctrl-C: calls are closed and written down. A second one does not wait for that."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            number = await anext(signals)
+        _log.info("told_to_stop", signal=signal.Signals(number).name)
+        nursery.cancel_scope.cancel()
 
 
 def _public_url(settings: Settings, listeners: Sequence[trio.SocketListener]) -> str:
