@@ -118,12 +118,13 @@ def test_what_is_no_sessions_is_never_void() -> None:
     assert rig.seen == ["one"]
 
 
-def test_the_core_is_told_which_vendor_it_has_and_what_it_can_do() -> None:
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_core_is_told_which_vendor_it_has_and_what_it_can_do(*, aligned: bool) -> None:
     rig = Rig()
-    rig.seam(3).opened(aligned=True)
+    rig.seam(3).opened(aligned=aligned)
     rig.cell.take_nowait()
     assert rig.cell.in_hand is not None
-    assert rig.cell.in_hand.message == SessionInfo(vendor="vendor", incarnation=3, aligned=True)
+    assert rig.cell.in_hand.message == SessionInfo(vendor="vendor", incarnation=3, aligned=aligned)
 
 
 def test_an_event_of_a_session_is_of_use_to_it_and_its_connection_is_not() -> None:
