@@ -29,7 +29,7 @@ from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.errands import Errands
 from engine.loop import Loop, Remedy, SessionSeam, StepRaised
 from engine.mailbox import Cell, Core, Envelope, SessionCore
-from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
+from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import (
     CloseLine,
     LineAudio,
@@ -94,8 +94,9 @@ WIRING = Wiring(
         Edge(LineMark, "line", "twilio_io"),
         Edge(LineEnded, "line", "twilio_io"),
         Edge(CallerAudio, "twilio_io", "stt", at_bound=_DROP, bound=1500, set_aside=_REPEAT),
-        Edge(SpeechStarted, "twilio_io", "turn_detector"),
-        Edge(SpeechStopped, "twilio_io", "turn_detector"),
+        Edge(SpeechStarted, "twilio_io", "turn_detector", set_aside=_REPEAT),
+        Edge(SpeechLasted, "twilio_io", "turn_detector", at_bound=_DROP, bound=100),
+        Edge(SpeechStopped, "twilio_io", "turn_detector", set_aside=_REPEAT),
         Edge(Dtmf, "twilio_io", "turn_detector", set_aside=_REPEAT),
         Edge(MarkEcho, "twilio_io", "pacer"),
         Edge(LineClosed, "twilio_io", "stt"),

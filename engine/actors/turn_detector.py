@@ -7,14 +7,20 @@ from typing import Self, TypeAlias, assert_never
 import attrs
 
 from engine.mailbox import NEVER
-from engine.messages.caller import Dtmf, LineClosed, SpeechStarted, SpeechStopped
+from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Playing, Stopped
 from engine.messages.recognition import Transcript
 from engine.messages.records import Timing
 from engine.messages.supervision import Tick
 from engine.messages.turns import BargedIn, CallerIdle, TurnEnded
 
-Inbox: TypeAlias = SpeechStarted | SpeechStopped | Dtmf | Transcript | Playing | Stopped | LineClosed | Tick
+Inbox: TypeAlias = (
+    SpeechStarted | SpeechLasted | SpeechStopped | Dtmf | Transcript | Playing | Stopped | LineClosed | Tick
+)
+
+
+SAME_MOMENT_S = 1e-6
+"""Times closer than this are one: they are sums of frames."""
 
 
 class Floor(enum.Enum):
@@ -54,13 +60,15 @@ class Words:
     """The caller's words that wait to be answered.
 
     end_s: end of the last one, on the call's timeline. finished: the recogniser believes that was all.
-    final_at: when the last of them came. alive_at: when there was last a sign that more are to come.
+    final_at: when the last of them came. worded_at: when the last were heard, final or not.
+    alive_at: when there was last a sign that more are to come.
     """
 
     text: str = ""
     end_s: float = 0.0
     finished: bool = False
     final_at: float = 0.0
+    worded_at: float = 0.0
     alive_at: float = 0.0
 
 
@@ -78,48 +86,54 @@ class TurnDetector:
     # The caller's sound, by the line's detector: since when, while it lasts; and the end of the last.
     speaking_s: float | None = None
     spoke_s: float = 0.0
-    # Invariant: `turn_due` is a time exactly while there are open words; `barge_due` only while both speak; from the
-    # agent's first sound to the line's end one of them is a time, so nobody waits for ever.
+    # When the agent was first heard in its turn: sound over it counts from there.
+    agent_s: float = 0.0
+    # Invariant: `turn_due` is a time exactly while there are open words; from the agent's first sound to the line's
+    # end one of them is a time, so nobody waits for ever.
     turn_due: float = NEVER
-    barge_due: float = NEVER
     idle_due: float = NEVER
 
     @property
     def deadline(self) -> float:
         """The first of what is due."""
-        return min(self.turn_due, self.barge_due, self.idle_due)
+        return min(self.turn_due, self.idle_due)
 
     def handle(self, message: Inbox, now: float) -> tuple[Self, list[object]]:
         """Return the core that follows `message`, and what it sends."""
         match message:
             case Transcript(is_final=False, text=text):
-                core = self._alive(now)._idling(now) if text else self
-                return core._interrupted(text, now)
+                core = self._worded(now)._idling(now) if text else self
+                # Before the agent is heard only final words cut it: a draft that is taken back must not cost the reply.
+                return core._interrupted(text, now) if self.floor is Floor.AGENT else (core, [])
             case Transcript(text="", covered_s=covered_s):
                 return attrs.evolve(self, covered_s=max(self.covered_s, covered_s))._rearmed(now), []
             case Transcript():
                 return self._said(message, now)
             case SpeechStarted(at_s=at_s):
-                core = attrs.evolve(self, speaking_s=at_s)
-                return core._barging(max(now, at_s + self.policy.barge_s))._alive(now)._idling(now), []
+                return attrs.evolve(self, speaking_s=at_s)._alive(now)._idling(now), []
+            case SpeechLasted(from_s=from_s, to_s=to_s):
+                core = attrs.evolve(self, speaking_s=from_s)
+                over_s = to_s - max(from_s, self.agent_s)
+                cuts = self.floor is Floor.AGENT and over_s >= self.policy.barge_s - SAME_MOMENT_S
+                return core._cut(now) if cuts else (core, [])
             case SpeechStopped(at_s=at_s):
-                core = attrs.evolve(self, speaking_s=None, spoke_s=at_s, barge_due=NEVER)
-                return core._rearmed(now)._idling(now), []
+                return attrs.evolve(self, speaking_s=None, spoke_s=at_s)._rearmed(now)._idling(now), []
             case Dtmf(digit=digit, at_s=at_s):
-                words = Words(text=f"{self.open.text} {digit}".strip(), end_s=at_s, final_at=now, alive_at=now)
+                words = Words(
+                    text=f"{self.open.text} {digit}".strip(), end_s=at_s, final_at=now, worded_at=now, alive_at=now
+                )
                 core, effects = self._cut(now) if self.floor is not Floor.CALLER else (self, [])
                 return attrs.evolve(core, open=words)._rearmed(now)._idling(now), effects
             case Playing(turn=turn) if turn > self.heard:
-                core = attrs.evolve(self, floor=Floor.AGENT, heard=turn)
-                return core._barging(now + self.policy.barge_s)._idling(now), []
+                return attrs.evolve(self, floor=Floor.AGENT, heard=turn, agent_s=now)._idling(now), []
             case Stopped(turn=turn) if turn == self.heard:
                 floor = Floor.CALLER if turn == self.turn else Floor.PENDING
-                return attrs.evolve(self, floor=floor, barge_due=NEVER)._idling(now), []
+                return attrs.evolve(self, floor=floor)._idling(now), []
             case Playing() | Stopped():
                 return self, []  # of a turn that is over
             case LineClosed():
                 core, effects = self._ended(now) if self.open.text else (self, [])
-                gone = attrs.evolve(core, turn_due=NEVER, barge_due=NEVER, idle_due=NEVER)
+                gone = attrs.evolve(core, turn_due=NEVER, idle_due=NEVER)
                 return gone, [*effects, message]
             case Tick():
                 return self._due(now)
@@ -127,12 +141,10 @@ class TurnDetector:
                 assert_never(message)
 
     def _due(self, now: float) -> tuple[Self, list[object]]:
-        if self.barge_due <= now:
-            return self._cut(now)
         if self.turn_due <= now:
             return self._ended(now)
         turn = self.turn + 1
-        core = attrs.evolve(self, turn=turn, floor=Floor.PENDING, barge_due=NEVER, speaking_s=None)
+        core = attrs.evolve(self, turn=turn, floor=Floor.PENDING, speaking_s=None)
         return core._idling(now), [CallerIdle(turn=turn)]
 
     def _said(self, heard: Transcript, now: float) -> tuple[Self, list[object]]:
@@ -142,6 +154,7 @@ class TurnDetector:
             end_s=max(self.open.end_s, heard.end_s),
             finished=heard.speech_final,
             final_at=now,
+            worded_at=now,
             alive_at=now,
         )
         core, effects = self._interrupted(heard.text, now)
@@ -156,7 +169,7 @@ class TurnDetector:
 
     def _cut(self, now: float) -> tuple[Self, list[object]]:
         at_s = self.spoke_s if self.speaking_s is None else self.speaking_s
-        core = attrs.evolve(self, floor=Floor.CALLER, heard=self.turn, barge_due=NEVER)
+        core = attrs.evolve(self, floor=Floor.CALLER, heard=self.turn)
         return core._idling(now), [BargedIn(turn=self.turn, at_s=at_s)]
 
     def _ended(self, now: float) -> tuple[Self, list[object]]:
@@ -182,12 +195,13 @@ class TurnDetector:
             due = max(now, self.open.alive_at + self.policy.longest_s)
         return attrs.evolve(self, turn_due=due)
 
-    def _alive(self, now: float) -> Self:
-        return attrs.evolve(self, open=attrs.evolve(self.open, alive_at=now))._rearmed(now)
+    def _worded(self, now: float) -> Self:
+        return attrs.evolve(self, open=attrs.evolve(self.open, worded_at=now, alive_at=now))._rearmed(now)
 
-    def _barging(self, due: float) -> Self:
-        both = self.floor is Floor.AGENT and self.speaking_s is not None
-        return attrs.evolve(self, barge_due=due if both else NEVER)
+    def _alive(self, now: float) -> Self:
+        """Return the core that waits longer for words, because of a sound: not for ever, if none come."""
+        alive_at = min(now, self.open.worded_at + self.policy.longest_s)
+        return attrs.evolve(self, open=attrs.evolve(self.open, alive_at=alive_at))._rearmed(now)
 
     def _idling(self, now: float) -> Self:
         """Return the core with silence counted from now; open words are due long before."""
@@ -203,6 +217,7 @@ class TurnDetector:
             end_s=float(suspect.open.end_s),
             finished=bool(suspect.open.finished),
             final_at=float(suspect.open.final_at),
+            worded_at=float(suspect.open.worded_at),
             alive_at=float(suspect.open.alive_at),
         )
         return attrs.evolve(
@@ -211,16 +226,18 @@ class TurnDetector:
             open=words,
             speaking_s=None if suspect.speaking_s is None else float(suspect.speaking_s),
             turn_due=float(suspect.turn_due) if words.text else NEVER,
-            barge_due=float(suspect.barge_due),
+            agent_s=float(suspect.agent_s),
             idle_due=float(suspect.idle_due),
         )
 
     def bare(self, suspect: Self) -> Self:
-        """Return a new core with the newest turns' numbers and how far the caller was heard."""
+        """Return a new core with the newest turns' numbers and how far the caller was heard; it minds a silence."""
+        covered_s, spoke_s = float(suspect.covered_s), float(suspect.spoke_s)
         return attrs.evolve(
             self,
             turn=int(suspect.turn),
             heard=int(suspect.heard),
-            covered_s=float(suspect.covered_s),
-            spoke_s=float(suspect.spoke_s),
+            covered_s=covered_s,
+            spoke_s=spoke_s,
+            idle_due=max(covered_s, spoke_s) + self.policy.monologue_s,
         )

@@ -7,7 +7,7 @@ import attrs
 
 from engine.codec.telephony import RATE_HZ
 from engine.mailbox import NEVER
-from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
+from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import LineAudio, LineDtmf, LineEnded, LineMark
 from engine.messages.supervision import Tick
 
@@ -28,10 +28,12 @@ class SpeechPolicy:
 
     start_s: unbroken voiced sound that counts as speech. 0.06: three frames; a click has one or two.
     stop_s: silence that ends speech. 0.2: longer than the closure of a stop consonant, shorter than a pause.
+    lasted_s: how often it is said that speech goes on. 0.1: as exact as the length of a sound need be known.
     """
 
     start_s: float = 0.06
     stop_s: float = 0.2
+    lasted_s: float = 0.1
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,9 @@ class TwilioIO:
     heard_s: float = 0.0
     run_s: float | None = None
     voiced_s: float = 0.0
+    # While speaking: when that began, and up to when it was said to have lasted.
+    speech_s: float = 0.0
+    told_s: float = 0.0
 
     @property
     def deadline(self) -> float:
@@ -77,7 +82,9 @@ class TwilioIO:
         run_s = start_s if self.run_s is None else self.run_s
         core = attrs.evolve(self, run_s=run_s, voiced_s=end_s)
         if self.voice is Voice.QUIET and end_s - run_s >= self.policy.start_s - 1e-6:
-            return attrs.evolve(core, voice=Voice.SPEAKING), [SpeechStarted(at_s=run_s)]
+            return attrs.evolve(core, voice=Voice.SPEAKING, speech_s=run_s, told_s=run_s), [SpeechStarted(at_s=run_s)]
+        if self.voice is Voice.SPEAKING and end_s - self.told_s >= self.policy.lasted_s - 1e-6:
+            return attrs.evolve(core, told_s=end_s), [SpeechLasted(from_s=self.speech_s, to_s=end_s)]
         return core, []
 
     def _unvoiced(self, end_s: float) -> tuple[Self, list[object]]:
@@ -89,9 +96,20 @@ class TwilioIO:
     def fresh(self, suspect: Self) -> Self:
         """Return a new core that knows how far audio has come and whether the caller is speaking."""
         return attrs.evolve(
-            self.bare(suspect), voice=Voice(suspect.voice), run_s=suspect.run_s, voiced_s=float(suspect.voiced_s)
+            self.bare(suspect),
+            voice=Voice(suspect.voice),
+            run_s=suspect.run_s,
+            voiced_s=float(suspect.voiced_s),
+            speech_s=float(suspect.speech_s),
+            told_s=float(suspect.told_s),
         )
 
     def bare(self, suspect: Self) -> Self:
-        """Return a new core that knows how far audio has come."""
-        return attrs.evolve(self, heard_s=float(suspect.heard_s))
+        """Return a new core that knows how far audio has come.
+
+        It takes the caller to be speaking until then: should that be wrong, an end is told that was not needed; taken
+        to be quiet, an end that is waited for would never come.
+        """
+        heard_s = float(suspect.heard_s)
+        voice = Voice.GONE if suspect.voice is Voice.GONE else Voice.SPEAKING
+        return attrs.evolve(self, voice=voice, heard_s=heard_s, voiced_s=heard_s, speech_s=heard_s, told_s=heard_s)

@@ -20,6 +20,14 @@ class SpeechStarted:
 
 
 @attrs.frozen(kw_only=True)
+class SpeechLasted:
+    """The caller's sound goes on: unbroken from `from_s` to `to_s`. Sent every so often while it does."""
+
+    from_s: float
+    to_s: float
+
+
+@attrs.frozen(kw_only=True)
 class SpeechStopped:
     """The last voiced frame ended at `at_s`; sent after enough silence to be sure."""
 

@@ -52,6 +52,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "pieces": NUMBERS,
     "keep_bytes": st.integers(0, 900),
     "clip": st.sampled_from(CLIPS),
+    **dict.fromkeys(["from_s", "to_s"], st.sampled_from([0.0, 0.5, 1.0, 4.0, 30.0])),
     "greeting": st.just("greeting"),
     "digit": st.sampled_from("0#"),
     "request": NUMBERS.map("r{}".format),

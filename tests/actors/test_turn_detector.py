@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.actors.turn_detector import Floor, TurnDetector, TurnPolicy
 from engine.mailbox import NEVER
-from engine.messages.caller import Dtmf, LineClosed, SpeechStarted, SpeechStopped
+from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Playing, Stopped
 from engine.messages.recognition import Transcript
 from engine.messages.records import Timing
@@ -36,6 +36,10 @@ def interim(text: str) -> Transcript:
 def started(at_s: float) -> tuple[object, float]:
     """The caller begins to speak; it is known three frames later."""
     return SpeechStarted(at_s=at_s), at_s + 0.06
+
+
+def lasted(from_s: float, to_s: float) -> tuple[object, float]:
+    return SpeechLasted(from_s=from_s, to_s=to_s), to_s
 
 
 def stopped(at_s: float) -> tuple[object, float]:
@@ -183,32 +187,41 @@ def test_words_stop_the_agent_once() -> None:
     assert only(BargedIn, told) == [BargedIn(turn=1, at_s=3.0)]
 
 
-def test_unbroken_sound_stops_the_agent_after_six_tenths_of_a_second() -> None:
-    core = after(SPEAKING, started(4.5))
-    assert core.deadline == pytest.approx(5.1)
-    core, told = step(core, Tick(), core.deadline)
-    assert told == [BargedIn(turn=1, at_s=4.5)]
-    assert core.floor is Floor.CALLER
+@pytest.mark.parametrize(("to_s", "stops"), [(5.08, False), (5.1, True), (5.12, True)])
+def test_unbroken_sound_stops_the_agent_after_six_tenths_of_a_second(to_s: float, *, stops: bool) -> None:
+    core, told = step(after(SPEAKING, started(4.5)), *lasted(4.5, to_s))
+    assert told == ([BargedIn(turn=1, at_s=4.5)] if stops else [])
+    assert core.floor is (Floor.CALLER if stops else Floor.AGENT)
 
 
 def test_a_cough_does_not_stop_the_agent() -> None:
-    _, told = waited(after(SPEAKING, started(4.5), stopped(4.8)), 60.0)
-    assert told == []
+    _, told = waited(after(SPEAKING, started(4.5), lasted(4.5, 5.0), stopped(5.08)), 60.0)
+    assert only(BargedIn, told) == []
 
 
 def test_sound_that_the_agent_began_to_speak_into_stops_it_after_as_long() -> None:
     core = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3), started(3.5), (Playing(turn=1), 4.0))
-    assert core.deadline == pytest.approx(4.6)
+    assert sent(core, lasted(3.5, 4.58)) == []
+    assert sent(core, lasted(3.5, 4.6)) == [BargedIn(turn=1, at_s=3.5)]
+
+
+def test_sound_whose_beginning_was_missed_is_known_by_its_lasting() -> None:
+    assert sent(SPEAKING, lasted(4.5, 5.1)) == [BargedIn(turn=1, at_s=4.5)]
 
 
 def test_sound_stops_nobody_when_nobody_speaks() -> None:
-    assert only(BargedIn, waited(after(LISTENING, started(4.5)), 30.0)[1]) == []
-    assert only(BargedIn, waited(after(SPEAKING, (Stopped(turn=1), 4.4), started(4.5)), 30.0)[1]) == []
+    assert sent(LISTENING, started(4.5), lasted(4.5, 9.0)) == []
+    assert sent(SPEAKING, (Stopped(turn=1), 4.4), started(4.5), lasted(4.5, 9.0)) == []
 
 
-def test_any_word_stops_an_agent_that_was_not_heard_yet() -> None:
+def test_any_final_word_stops_an_agent_that_was_not_heard_yet() -> None:
     pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3))
-    assert only(BargedIn, sent(pending, (interim("and"), 3.4))) == [BargedIn(turn=1, at_s=3.0)]
+    assert only(BargedIn, sent(pending, *said("and", 3.4, 3.6))) == [BargedIn(turn=1, at_s=3.6)]
+
+
+def test_a_draft_that_is_taken_back_costs_no_reply() -> None:
+    pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3))
+    assert only(BargedIn, sent(pending, started(3.4), (interim("uh"), 3.6), stopped(3.7), (final("", 3.7), 3.9))) == []
 
 
 def test_the_words_that_broke_in_are_the_next_turn() -> None:
@@ -232,7 +245,8 @@ def test_the_policy_says_how_many_words_stop_the_agent(policy: TurnPolicy, text:
 
 def test_the_policy_says_how_much_sound_stops_the_agent() -> None:
     core = after(attrs.evolve(SPEAKING, policy=TurnPolicy(barge_s=1.5)), started(4.5))
-    assert core.deadline == pytest.approx(6.0)
+    assert sent(core, lasted(4.5, 5.98)) == []
+    assert sent(core, lasted(4.5, 6.0)) == [BargedIn(turn=1, at_s=4.5)]
 
 
 # The playout.
@@ -370,7 +384,16 @@ def test_a_fresh_core_waits_for_nothing_when_no_words_are_open() -> None:
 
 def test_a_bare_core_knows_the_newest_turns_and_how_far_the_caller_was_heard() -> None:
     core = after(SPEAKING, *said("okay", 4.5, 4.8))
-    assert TurnDetector().bare(core) == TurnDetector(turn=1, heard=1, covered_s=4.8, spoke_s=4.8)
+    assert TurnDetector().bare(core) == TurnDetector(turn=1, heard=1, covered_s=4.8, spoke_s=4.8, idle_due=64.8)
+
+
+def test_sound_alone_does_not_hold_an_answer_back_for_ever() -> None:
+    core = after(LISTENING, *said("hello", 2.0, 3.0, finished=False))
+    at_s = 3.4
+    while core.turn_due > at_s + 0.06:
+        core = after(core, started(at_s), stopped(at_s + 0.1))
+        at_s += 0.35
+    assert core.turn_due == pytest.approx(9.25, abs=0.36)  # twice the longest pause after the last word
 
 
 # Whatever comes.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO, Voice
 from engine.codec.telephony import SILENT_FRAME
 from engine.mailbox import NEVER
-from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
+from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import LineAudio, LineDtmf, LineEnded, LineMark
 from tests.actors.steps import after, only, ran, sent
 
@@ -109,9 +109,16 @@ def test_a_fresh_core_goes_on_in_the_middle_of_speech() -> None:
     assert TwilioIO().fresh(after(speaking, (LineEnded(reason="stop"), 1.0))).voice is Voice.GONE
 
 
-def test_a_bare_core_knows_how_far_audio_has_come_and_nothing_else() -> None:
-    speaking = after(TwilioIO(), *frames("..####."))
-    assert TwilioIO().bare(speaking) == TwilioIO(heard_s=speaking.heard_s)
+@pytest.mark.parametrize("pattern", ["..####.", "......."])
+def test_a_bare_core_knows_how_far_audio_has_come_and_tells_an_end_sooner_than_none(pattern: str) -> None:
+    core = TwilioIO().bare(after(TwilioIO(), *frames(pattern)))
+    assert core.heard_s == pytest.approx(0.14)
+    assert said(sent(core, *frames("." * 10, start_s=0.14))) == [SpeechStopped(at_s=core.heard_s)]
+
+
+def test_speech_that_goes_on_is_told_of_every_tenth_of_a_second() -> None:
+    told = only(SpeechLasted, sent(TwilioIO(), *frames(".." + "#" * 6 + "." + "#" * 10)))
+    assert [(round(each.from_s, 3), round(each.to_s, 3)) for each in told] == [(0.04, 0.14), (0.04, 0.24), (0.04, 0.34)]
 
 
 @given(st.text(alphabet="#.", max_size=120), st.booleans())
