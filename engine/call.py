@@ -1,6 +1,6 @@
 """A call: two tables, and the nursery that is opened from them.
 
-Theory of operation. `WIRING` says which message goes from whom to whom; `ACTORS` says who there is, in order of
+Theory of operation. `WIRING` says which message goes from whom to whom; `INBOXES` says who there is, in order of
 starting. Four things live in the call's nursery: the archive's one writer; the tasks (model requests, tool runs); the
 line (its reader, with the voice activity detector, and its writer); and the tree of actors, each a supervisor over its
 loop and its session. What belongs to the call outlives any actor. The end comes from the line alone: `LineClosed` flows
@@ -27,7 +27,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.actors.twilio_io import TwilioIO
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.errands import Errands
-from engine.loop import Loop, Remedy, SessionSeam, StepRaised
+from engine.loop import Loop, Remedy, SessionSeam, StepRaised, shown
 from engine.mailbox import Cell, Core, Envelope, SessionCore
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import (
@@ -381,14 +381,12 @@ class Call:
             await self.errands.tools_ended()
         await self._stop("errands")
         self.drain()
-        self.scribe.close()
+        self.scribe.close(self.reason)
         if "archive" in self._stopped:
             with trio.move_on_after(shutdown_s):
                 await self.scribe.written.wait()
         if self.scribe.waiting():
             self.log.error("records_lost", count=self.scribe.waiting())
-        with trio.move_on_after(shutdown_s):
-            await self.plan.archive.ended(self.reason)
 
     async def _stop(self, name: str) -> None:
         if name in self._stopped:
@@ -509,14 +507,14 @@ class Call:
             actor=report.actor,
             step=report.kind.value,
             at_s=round(report.now, 3),
-            message=_shown(report.message),
-            core=_shown(report.core),
-            error=_shown(report.error),
+            message=shown(report.message),
+            core=shown(report.core),
+            error=shown(report.error),
             then=report.remedy.value,
         )
-        self.plan.on_raise(report)
         if report.remedy is Remedy.BARE:
             self._ask_to_repeat()
+        self.plan.on_raise(report)
 
     def _lost(self, name: str, edge: Edge, why: str) -> None:
         if why == "set aside":
@@ -534,14 +532,6 @@ class Call:
 
 def _same(port: Port, _edge: Edge) -> Port:
     return port
-
-
-def _shown(value: object) -> str:
-    """Return a value as the log has it, even one that is broken: that is why it is there."""
-    try:
-        return repr(value)
-    except Exception as error:  # noqa: BLE001 - a broken value's repr raises whatever it likes
-        return f"<{type(value).__name__} without a repr: {error!r}>"
 
 
 def _snake(name: str) -> str:

@@ -66,6 +66,14 @@ class StepRaised(Exception):
         return f"{self.actor} raised at {type(self.message).__name__}; {self.remedy.value}"
 
 
+def shown(value: object) -> str:
+    """Return a value as the log has it, even one that is broken: that is why it is there."""
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a broken value's repr raises whatever it likes
+        return f"<{type(value).__name__} without a repr: {error!r}>"
+
+
 @attrs.define(eq=False)
 class Loop:
     """An actor's loop over its cell. One task at a time runs it; a new one goes on where the last one died.

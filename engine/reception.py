@@ -19,7 +19,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
-from engine.loop import StepRaised
+from engine.loop import StepRaised, shown
 from engine.messages.errors import WireError
 from engine.messages.model import CallTool, ToolReturned
 from engine.messages.records import Record, Timing
@@ -34,7 +34,7 @@ from engine.trunk import Line, Vad
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
 START_S: Final = 5.0
-"""How long a new line may take to say `start`: the sheet's own advice."""
+"""How long a new line may take to say `start`: Twilio says it at once, a slow network within a second."""
 
 ENDED_KEPT: Final = 10_000
 """Ended calls whose reason is remembered for `/voice/after`, which comes within a second of the end."""
@@ -220,7 +220,7 @@ class StoreArchive:
 
 @attrs.define(eq=False)
 class Dumps:
-    """Writes steps that raised, each to a file: the core, the message and the moment it takes to raise it again."""
+    """Writes steps that raised, each to a file: the core, the message, the moment, the traceback; audio is left out."""
 
     folder: Path
     call_sid: str
@@ -236,13 +236,14 @@ class Dumps:
             "actor": report.actor,
             "step": report.kind.value,
             "now": report.now,
-            "message": repr(report.message),
-            "core": repr(report.core),
+            "message": shown(report.message),
+            "core": shown(report.core),
             "then": report.remedy.value,
             "raised": traceback.format_exception(report.error),
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+            _log.info("step_dumped", call_sid=self.call_sid, path=str(path))
         except OSError as error:
             _log.warning("dump_failed", path=str(path), why=str(error))

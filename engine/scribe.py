@@ -37,7 +37,9 @@ class Archive(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class Scribe:
-    """The one ordered writer of a call: that it began, then all that is put. A call never waits for it before its end.
+    """The one ordered writer of a call: that it began, all that is put, how it ended.
+
+    A call never waits for it before its end.
 
     written: set when everything was, after `close`.
     """
@@ -47,6 +49,7 @@ class Scribe:
     written: trio.Event = attrs.field(init=False, factory=trio.Event)
     # What is being written; it is written again if the writing died.
     _in_hand: Callable[[], Awaitable[None]] | None = attrs.field(init=False)
+    _last: Callable[[], Awaitable[None]] | None = attrs.field(init=False, default=None)
     _in: trio.MemorySendChannel[Record | Timing] = attrs.field(init=False)
     _out: trio.MemoryReceiveChannel[Record | Timing] = attrs.field(init=False)
 
@@ -66,13 +69,16 @@ class Scribe:
         except (trio.WouldBlock, trio.ClosedResourceError):
             self.log.exception("record_lost", item=repr(item))
 
-    def close(self) -> None:
-        """Nothing comes after this."""
+    def close(self, reason: str) -> None:
+        """Nothing comes after this but the note of how the call ended."""
+        self._last = partial(self.archive.ended, reason)
         self._in.close()
 
     def waiting(self) -> int:
         """Return how many items are not written yet."""
-        return self._out.statistics().current_buffer_used + (self._in_hand is not None)
+        return self._out.statistics().current_buffer_used + sum(
+            each is not None for each in (self._in_hand, self._last)
+        )
 
     async def _write(self, *, task_status: Incarnation) -> None:
         task_status.started()
@@ -81,8 +87,11 @@ class Scribe:
                 try:
                     self._in_hand = partial(self.archive.put, await self._out.receive())
                 except trio.EndOfChannel:
-                    self.written.set()
-                    return
+                    self._in_hand, self._last = self._last, None
+                    if self._in_hand is None:
+                        self.written.set()
+                        return
+            assert self._in_hand is not None, "there is something to write here"
             try:
                 await self._in_hand()
             except ConfigError as error:

@@ -58,7 +58,7 @@ class AgentPolicy:
     first_token_s: 2.5: twice what a slow model needs; then one retry, then an apology.
     stall_s: between two tokens. 5.0: a model that paused this long has not been seen to go on.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
-    tools_s: how long answers of tools are waited for. 30.0: each has its own, shorter limit and always answers, so an
+    tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
@@ -67,7 +67,7 @@ class AgentPolicy:
     first_token_s: float = 2.5
     stall_s: float = 5.0
     settle_s: float = 0.5
-    tools_s: float = 30.0
+    tools_s: float = 10.0
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -121,6 +121,8 @@ class Agent:
     tools_due: float = NEVER
     settling: Settling | None = None
     idle_asked: int = 0
+    # The goodbye to a caller who is silent: once it was heard the call ends, unless the caller has answered it.
+    farewell: int = -1
     line: LineClosed | None = None
 
     @property
@@ -167,7 +169,7 @@ class Agent:
         if self.line is not None or self.settling is not None or self.tools:
             return self, []
         if self.reply is None:
-            turn = max((each.turn for each in self.conversation if isinstance(each, CallerSaid)), default=-1)
+            turn = self._question()
             return self._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
         return (self, []) if self.reply.request else self._asks(self.reply, now)
 
@@ -291,6 +293,7 @@ class Agent:
             reply=None if over else self.reply,
             answered=max(self.answered, turn),
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
+            farewell=-1,
         )
         return core, self._cancelled() if over else []
 
@@ -308,7 +311,13 @@ class Agent:
             left = max(0, left - len(words))
         if self.settling is not None and turn >= self.settling.turn:
             return _chain(step, lambda core: attrs.evolve(core, settling=None)._go_on(now))
+        if turn == self.farewell and self._question() < turn:
+            return _chain(step, lambda core: (core, [HangUp(turn=turn, index=0, reason="idle")]))
         return step
+
+    def _question(self) -> int:
+        """Return the newest turn of the caller's, or -1."""
+        return max((each.turn for each in self.conversation if isinstance(each, CallerSaid)), default=-1)
 
     def _idle(self, turn: int, now: float) -> "Step":
         """Ask once whether the caller is there, then say goodbye. Not while something is about to be said."""
@@ -317,9 +326,7 @@ class Agent:
         core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
         if self.idle_asked == 0:
             return core._announced(turn, STILL_THERE, now)
-        return _chain(
-            core._announced(turn, GOODBYE, now), lambda core: (core, [HangUp(turn=turn, index=0, reason="idle")])
-        )
+        return attrs.evolve(core, farewell=turn)._announced(turn, GOODBYE, now)
 
     # What is said.
 
@@ -392,6 +399,7 @@ class Agent:
             tools_due=float(suspect.tools_due),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
             idle_asked=int(suspect.idle_asked),
+            farewell=int(suspect.farewell),
         )
 
     def bare(self, suspect: Self) -> Self:

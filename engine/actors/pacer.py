@@ -49,7 +49,7 @@ class PacingPolicy:
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
     echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round
         trip.
-    hang_up_s: how long a goodbye is waited for. 10.0: DESIGN, "HangUp".
+    hang_up_s: how long a goodbye is waited for. 10.0: twice a long goodbye.
     """
 
     lead_s: float = 0.2
@@ -64,6 +64,7 @@ class Piece:
     """A piece of a reply, from being asked for to being heard.
 
     audio: all that came so far; kept until heard. sent_bytes: how much of it has gone out.
+    kept_bytes: cut off by the voice's death, but sent before that was known: what comes later lies so much later.
     complete: it has all its audio. marked: all of it was sent, and a mark after it.
     """
 
@@ -72,6 +73,7 @@ class Piece:
     audio: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
     words: tuple[Word, ...] = ()
     sent_bytes: int = 0
+    kept_bytes: int = 0
     complete: bool = False
     marked: bool = False
 
@@ -91,11 +93,16 @@ class Piece:
 
     def longer(self, audio: bytes, words: tuple[Word, ...]) -> Self:
         """Return the piece with more sound."""
-        return attrs.evolve(self, audio=self.audio + audio, words=(*self.words, *words))
+        late_s = self.kept_bytes / RATE_HZ
+        later = tuple(attrs.evolve(word, start_s=word.start_s + late_s, end_s=word.end_s + late_s) for word in words)
+        return attrs.evolve(self, audio=self.audio + audio, words=(*self.words, *later))
 
     def trimmed(self, keep_bytes: int) -> Self:
         """Return the piece without its sound after `keep_bytes`, save what has gone out already."""
-        return attrs.evolve(self, audio=self.audio[: max(keep_bytes, self.sent_bytes)])
+        stand_bytes = keep_bytes + self.kept_bytes
+        kept_bytes = max(0, self.sent_bytes - stand_bytes)
+        audio = self.audio[: stand_bytes + kept_bytes]
+        return attrs.evolve(self, audio=audio, kept_bytes=self.kept_bytes + kept_bytes)
 
     def heard(self, unheard_bytes: int) -> str:
         """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""
@@ -326,6 +333,9 @@ class Pacer:
         """Return when a part of a frame can wait no longer: the buffer runs out, and nothing has come for as long."""
         return max(self.buffer.until - min(self.policy.join_s, self.policy.lead_s), self.news_at + self.policy.join_s)
 
+    def _notice_begun(self) -> bool:
+        return self.notice is not None and self.notice.sent_bytes > 0
+
     def _notice_due(self) -> float:
         """Return when the next frame of a notice is due: between two pieces, or when the one in hand is held up."""
         found = self._next()
@@ -416,7 +426,7 @@ class Pacer:
         void = self.hang_up is not None and self.hang_up.turn <= turn
         core = attrs.evolve(
             core,
-            notice=None,
+            notice=None if self._notice_begun() else core.notice,
             hang_up=None if void else self.hang_up,
             hang_up_due=NEVER if void else self.hang_up_due,
         )

@@ -23,7 +23,7 @@ class RecognitionPolicy:
     """What is kept for a recogniser that is away, and how long the end waits for it.
 
     keep_s: audio kept that no final transcript covers; beyond it the oldest is lost, and counted. 30: a long outage.
-    finalise_s: how long the end of a call waits for the last words. 1.0: DESIGN, "the line belongs to the call".
+    finalise_s: how long the end of a call waits for the last words. 1.0: a decode takes less, a caller has gone.
     """
 
     keep_s: float = 30.0

@@ -413,11 +413,30 @@ def test_a_barge_in_clears_a_notice_that_the_line_has_queued() -> None:
     assert only(SendClear, late) == []
 
 
-def test_a_barge_in_silences_a_notice() -> None:
+def test_a_barge_in_silences_a_notice_that_is_heard_and_keeps_one_that_waits() -> None:
+    heard = after(SILENT, (PlayNotice(clip="repeat"), 0.0), (BargedIn(turn=0, at_s=0.01), 0.01))
+    assert heard.notice is None
+    waits = after(SILENT, *said(0, "Yes.", SECOND, 0.0), (PlayNotice(clip="repeat"), 0.1))
+    cut, told = step(waits, BargedIn(turn=1, at_s=0.2), 0.2)
+    assert SendClear() in told
+    assert cut.notice == waits.notice
+    assert only(SendMedia, waited(cut, 1.0)[1])
+
+
+def test_what_comes_after_a_trim_lies_later_by_what_could_not_be_taken_back() -> None:
+    core = after(SILENT, (Sentence(turn=1, index=0, text="one two"), 0.0))
+    one = Word(text="one", start_s=0.0, end_s=0.1)
+    core = after(core, (AgentAudio(turn=1, index=0, audio=bytes(4000), words=(one,)), 0.0))
+    assert core.replies[0].pieces[0].sent_bytes == 1600 + 160  # the lead, and the frame that reaches it
+    two = Word(text="two", start_s=0.1, end_s=0.3)
     core = after(
-        SILENT, *said(0, "Yes.", SECOND, 0.0), (PlayNotice(clip="repeat"), 0.1), (BargedIn(turn=1, at_s=0.2), 0.2)
+        core,
+        (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.0),
+        (AgentAudio(turn=1, index=0, audio=bytes(1600), words=(two,)), 0.0),
     )
-    assert core.notice is None
+    piece = core.replies[0].pieces[0]
+    assert len(piece.audio) == 1760 + 1600
+    assert piece.words[1] == Word(text="two", start_s=0.22, end_s=0.42)
 
 
 # Hanging up.

@@ -97,9 +97,9 @@ def test_each_actor_reads_what_the_table_brings_it(name: str) -> None:
     WIRING.check_inbox(name, INBOXES[name], besides=(Tick,))
 
 
-def test_what_the_caller_says_is_all_that_may_be_dropped() -> None:
+def test_sound_and_news_of_sound_are_all_that_may_be_dropped() -> None:
     dropped = {edge.message.__name__ for edge in WIRING.edges if edge.at_bound is AtBound.DROP_OLDEST}
-    assert dropped == {"LineAudio", "CallerAudio"}
+    assert dropped == {"LineAudio", "CallerAudio", "SpeechLasted"}
 
 
 def test_the_end_of_the_line_flows_from_the_line_to_the_call() -> None:
