@@ -17,6 +17,7 @@ from engine.scribe import WAITING_BOUND, Scribe
 from engine.supervisor import Supervisor
 
 OPENED = "opened"
+ENDED = "stop"
 Item = Record | Timing | str
 
 
@@ -76,9 +77,9 @@ async def test_a_call_is_opened_then_written_in_order(autojump_clock: MockClock)
     async with writing(MemoryArchive(takes_s=1.0)) as rig:
         for item in items:
             rig.scribe.put(item)
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, *items]
+    assert rig.archive.kept == [OPENED, *items, ENDED]
 
 
 async def test_what_is_put_is_written_without_waiting_for_the_end(autojump_clock: MockClock) -> None:
@@ -94,10 +95,10 @@ async def test_an_archive_that_stands_still_holds_nobody_up(autojump_clock: Mock
         await trio.sleep(1.0)
         for item in ROWS:
             rig.scribe.put(item)
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await trio.sleep(1.0)
         assert not rig.scribe.written.is_set()
-        assert rig.scribe.waiting() == 1 + len(ROWS)
+        assert rig.scribe.waiting() == 1 + len(ROWS) + 1
     assert rig.archive.kept == []
 
 
@@ -110,9 +111,9 @@ async def test_a_database_that_is_away_for_minutes_loses_nothing(autojump_clock:
             for item in ROWS:
                 rig.scribe.put(item)
                 await trio.sleep(8.0)
-            rig.scribe.close()
+            rig.scribe.close(ENDED)
             await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, *ROWS]
+    assert rig.archive.kept == [OPENED, *ROWS, ENDED]
     assert {(each["event"], each["why"]) for each in logs} == {("archive_away", "database 'x' cannot be used: gone")}
 
 
@@ -122,9 +123,9 @@ async def test_a_database_that_is_away_when_the_call_begins_opens_it_later(autoj
 
     async with writing(MemoryArchive(fails=away)) as rig:
         rig.scribe.put(row(0))
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, row(0)]
+    assert rig.archive.kept == [OPENED, row(0), ENDED]
 
 
 async def test_a_row_that_is_refused_is_left_out_and_holds_up_no_other(autojump_clock: MockClock) -> None:
@@ -135,9 +136,9 @@ async def test_a_row_that_is_refused_is_left_out_and_holds_up_no_other(autojump_
         async with writing(MemoryArchive(fails=refuses)) as rig:
             for item in ROWS:
                 rig.scribe.put(item)
-            rig.scribe.close()
+            rig.scribe.close(ENDED)
             await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, row(0), row(1), row(3), row(4)]
+    assert rig.archive.kept == [OPENED, row(0), row(1), row(3), row(4), ENDED]
     (logged,) = logs
     assert (logged["event"], logged["why"]) == ("record_refused", "database 'x' refused a row")
     assert repr(row(2)) in logged["item"]
@@ -150,9 +151,9 @@ async def test_a_writer_that_crashes_writes_the_same_item_again(autojump_clock: 
     async with writing(MemoryArchive(fails=breaks)) as rig:
         for item in ROWS:
             rig.scribe.put(item)
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, *ROWS]
+    assert rig.archive.kept == [OPENED, *ROWS, ENDED]
 
 
 async def test_a_writer_killed_at_any_moment_loses_nothing(autojump_clock: MockClock) -> None:
@@ -165,17 +166,17 @@ async def test_a_writer_killed_at_any_moment_loses_nothing(autojump_clock: MockC
         rig.supervisor.cancel("writer")  # while it waits
         for item in ROWS[3:]:
             rig.scribe.put(item)
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await rig.scribe.written.wait()
-    assert rig.archive.kept == [OPENED, *ROWS]
+    assert rig.archive.kept == [OPENED, *ROWS, ENDED]
 
 
 async def test_a_call_without_a_word_is_opened_and_written(autojump_clock: MockClock) -> None:
     async with writing(MemoryArchive()) as rig:
-        rig.scribe.close()
+        rig.scribe.close(ENDED)
         await rig.scribe.written.wait()
         assert rig.scribe.waiting() == 0
-    assert rig.archive.kept == [OPENED]
+    assert rig.archive.kept == [OPENED, ENDED]
 
 
 async def test_what_comes_after_the_end_or_over_the_bound_is_told_in_the_log() -> None:
@@ -185,9 +186,19 @@ async def test_what_comes_after_the_end_or_over_the_bound_is_told_in_the_log() -
             scribe.put(row(0))
         assert logs == []
         scribe.put(row(1))
-        scribe.close()
+        scribe.close(ENDED)
         scribe.put(row(2))
     assert [(each["event"], each["item"]) for each in logs] == [
         ("record_lost", repr(row(1))),
         ("record_lost", repr(row(2))),
     ]
+
+
+async def test_the_end_is_written_again_when_the_database_was_away(autojump_clock: MockClock) -> None:
+    def away_once(_try: int, item: Item) -> Exception | None:
+        return ConfigError("away") if item == ENDED and rig.archive.tries < 3 else None
+
+    async with writing(MemoryArchive(fails=away_once)) as rig:
+        rig.scribe.close(ENDED)
+        await rig.scribe.written.wait()
+    assert rig.archive.kept == [OPENED, ENDED]
