@@ -10,6 +10,7 @@ aside. The loop dies of each raise, so that the supervisor sees, counts and dela
 import enum
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -172,9 +173,10 @@ class Loop:
         """Take the step. Nothing here waits or raises, so it happens wholly."""
         cell = self.cell
         cell.keep(core, deadline)
-        cell.strikes[kind.value] = 0
-        if kind is not Kind.TICK and envelope is not None:
-            cell.strikes[Remedy.ASIDE.value] = 0
+        if kind is Kind.TICK:
+            cell.tick_strikes = 0
+        elif envelope is not None:
+            cell.aside = 0
             if kind is Kind.STARTED:
                 cell.serving = envelope.incarnation
             self.useful("loop")
@@ -187,9 +189,7 @@ class Loop:
     def fail(self, kind: Kind, message: object, now: float, error: Exception) -> StepRaised:
         """Decide how to go on after a raise, make the cell ready for it, and return what the loop dies of."""
         suspect = self.cell.core
-        self.cell.strikes[kind.value] += 1
-        strike = self.cell.strikes[kind.value]
-        remedy = self.mend(kind, self.remedy(kind, strike))
+        remedy = self.mend(kind, self.remedy(kind, self.strike(kind)))
         report = StepRaised(
             actor=self.cell.name, kind=kind, core=suspect, message=message, now=now, error=error, remedy=remedy
         )
@@ -198,6 +198,14 @@ class Loop:
         except Exception as untold:  # noqa: BLE001 - who watches must not be able to break what is watched
             report.add_note(f"nobody was told: {untold!r}")
         return report
+
+    def strike(self, kind: Kind) -> int:
+        """Count a raise, and return how many there were in a row at this tick, or at what is in hand."""
+        if kind is Kind.TICK:
+            self.cell.tick_strikes += 1
+            return self.cell.tick_strikes
+        self.cell.strikes += 1
+        return self.cell.strikes
 
     def remedy(self, kind: Kind, strike: int) -> Remedy:
         """Return what the `strike`-th raise in a row at this kind of step calls for."""
@@ -209,35 +217,33 @@ class Loop:
             case Kind.STARTED:
                 return Remedy.BARE if strike == 2 else Remedy.NEW_SESSION  # noqa: PLR2004 - the second strike
             case Kind.MESSAGE:
-                aside = self.cell.strikes[Remedy.ASIDE.value] + 1
-                return Remedy.BARE if aside >= ASIDE_BEFORE_BARE else Remedy.ASIDE
+                return Remedy.BARE if self.cell.aside + 1 >= ASIDE_BEFORE_BARE else Remedy.ASIDE
 
     def mend(self, kind: Kind, remedy: Remedy) -> Remedy:
         """Make the cell ready for the loop that follows; return what it took, which is bare if salvage raised too."""
         cell = self.cell
         if remedy is Remedy.FRESH:
-            if self.replace(cell.first.fresh):
+            if self.replace(lambda: cell.first.fresh(cell.core)):
                 return Remedy.FRESH
             remedy = Remedy.BARE
         elif kind is Kind.MESSAGE:
             cell.set_aside()
-            cell.strikes[kind.value] = 0
-            cell.strikes[Remedy.ASIDE.value] += 1
+            cell.aside += 1
         if remedy is Remedy.BARE:
-            cell.strikes[Remedy.ASIDE.value] = 0
-            if not self.replace(cell.first.bare):
+            cell.aside = 0
+            suspects = (cell.core, cell.previous)
+            if not any(self.replace(partial(cell.first.bare, suspect)) for suspect in suspects):
                 cell.keep(cell.first, cell.first.deadline)
         elif remedy is Remedy.NEW_SESSION:
-            cell.strikes[kind.value] = 0
             cell.let_go()
         if remedy is Remedy.NEW_SESSION or (remedy is Remedy.BARE and kind is not Kind.STARTED):
             self.close_session(remedy.value)
         return remedy
 
-    def replace(self, make: Callable[[Core], Core]) -> bool:
+    def replace(self, make: Callable[[], Core]) -> bool:
         """Go on with what `make` saves of the suspect; False if it raises: the value may be broken anywhere."""
         try:
-            core = make(self.cell.core)
+            core = make()
             deadline = _moment(core.deadline)
         except Exception:  # noqa: BLE001 - whatever a broken value raises, the next maker reads less of it
             return False

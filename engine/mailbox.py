@@ -85,21 +85,25 @@ class Cell(Generic[CoreT]):
     on_stall: Callable[[Edge], None]
     on_lost: Callable[[Edge, str], None]
     core: CoreT = attrs.field(init=False)
+    # The core before the last step: where numbers are read that the present one has lost.
+    previous: CoreT = attrs.field(init=False)
     deadline: float = attrs.field(init=False)
     in_hand: Envelope | None = attrs.field(init=False, default=None)
     # The session whose words count, from `started` on; asks go nowhere while it is FROM_NO_SESSION.
     connected: int = attrs.field(init=False, default=FROM_NO_SESSION)
     serving: int = attrs.field(init=False, default=FROM_NO_SESSION)
     counts: Counter[str] = attrs.field(init=False, factory=Counter)
-    # Raises in a row, by kind of step; and messages set aside in a row. Kept here, so that no death forgets them.
-    strikes: Counter[str] = attrs.field(init=False, factory=Counter)
+    # Raises in a row: at what is in hand, at ticks; and messages set aside in a row. Kept here: no death forgets them.
+    strikes: int = attrs.field(init=False, default=0)
+    tick_strikes: int = attrs.field(init=False, default=0)
+    aside: int = attrs.field(init=False, default=0)
     _send: trio.MemorySendChannel[Envelope] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[Envelope] = attrs.field(init=False)
     _waiting: dict[Edge, deque[Envelope]] = attrs.field(init=False, factory=dict)
     _stalled: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self.core = self.first
+        self.core = self.previous = self.first
         self.deadline = self.first.deadline
         self._send, self._receive = trio.open_memory_channel[Envelope](math.inf)
 
@@ -162,13 +166,13 @@ class Cell(Generic[CoreT]):
 
     def let_go(self) -> None:
         """Drop the message in hand, whether handled, set aside or void."""
-        envelope, self.in_hand = self.in_hand, None
+        envelope, self.in_hand, self.strikes = self.in_hand, None, 0
         if envelope is not None and envelope.let_go is not None:
             envelope.let_go()
 
     def keep(self, core: CoreT, deadline: float) -> None:
         """Keep the core of a step that succeeded. Plain code: with `let_go`, this is the step."""
-        self.core = core
+        self.previous, self.core = self.core, core
         self.deadline = deadline
 
     def set_aside(self) -> None:

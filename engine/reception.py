@@ -42,7 +42,7 @@ ENDED_KEPT: Final = 10_000
 DUMPS_A_CALL: Final = 20
 """Raised steps of one call that are written down; a core that raises at every frame must not fill a disk."""
 
-BROKEN_OFF: Final = frozenset({"gave_up", "cancelled", "the line takes no more", "closed"})
+BROKEN_OFF: Final = frozenset({"gave_up", "cancelled", "the line takes no more", "closed", "longest_call_s"})
 """Ends of a call that nobody wanted: the caller is told that we were cut off.
 
 "closed": the socket went without `stop`. Who has hung up does not hear the apology, who has not was cut off.

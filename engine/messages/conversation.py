@@ -50,7 +50,7 @@ class ToolAnswered:
 
 @attrs.frozen(kw_only=True)
 class Noted:
-    """Something that the model should know and nobody said: "the caller was asked to repeat"."""
+    """Something that the model should know and nobody said: that a tool has not answered in time."""
 
     turn: int
     text: str

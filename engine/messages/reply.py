@@ -26,7 +26,7 @@ class PlayClip:
 
 @attrs.frozen(kw_only=True)
 class PlayNotice:
-    """A clip that is played at once, before whatever is queued: "could you say that again?"."""
+    """A clip that goes before whatever is queued, at the end of the piece in hand: "could you say that again?"."""
 
     clip: str
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from engine.codec import resample
 from engine.messages.errors import ProviderDown
@@ -53,7 +53,7 @@ class Moonshine:
         """Return the words in a caller's audio: µ-law, 8 kHz. As `decode`. Raises `ProviderDown`."""
         try:
             return self.decode(resample.from_ulaw(ulaw, RATE_HZ))
-        except (Fail, RuntimeException) as error:
+        except (Fail, InvalidArgument, RuntimeException) as error:
             raise ProviderDown(f"speech recognition failed on {len(ulaw)} bytes of audio: {error}") from error
 
     def decode(self, audio: npt.NDArray[np.float32]) -> Words:

@@ -5,6 +5,9 @@ Theory of operation. A session has two tasks. The *listener* reads what is asked
 in order, always before the draft of one under way, of which only the newest counts. A draft is decoded only when a
 worker is free that nobody waits for, so it delays an utterance by one decoding at most, its own. The draft made in the
 pause after an utterance has the same audio as the utterance itself: its words are kept, and the final costs nothing.
+
+An utterance that cannot be decoded is told as one without words, for whoever is asked for it again fails again, and the
+call with it. Only when known audio fails too is it the model that is down, and the utterance still owed.
 """
 
 from collections import deque
@@ -15,6 +18,8 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from engine.codec.telephony import RATE_HZ, SILENCE
+from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Finalise, Recognise, Recognised
 from engine.providers.contract import RecogniserAsk, Seam
 from engine.providers.local.endpoint import (
@@ -35,6 +40,8 @@ _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
 # A second of audio. When much is sent at once, after a reconnection, other tasks run in between.
 _FRAMES_AT_ONCE = 50
+# What any model that works can decode: half a second of silence.
+_KNOWN_AUDIO = bytes([SILENCE]) * (RATE_HZ // 2)
 
 Decode = Callable[[bytes], Words]
 
@@ -49,7 +56,8 @@ class Vad(Protocol):
 class LocalRecogniser:
     """A recogniser whose model is in this process. Shared by all calls; they queue for its workers, first come first.
 
-    decode: returns the words in µ-law audio of up to `policy.longest_s`; called in a worker thread.
+    decode: returns the words in µ-law audio of up to `policy.longest_s`, or raises `ProviderDown`; called in a worker
+        thread.
     vad: makes a voice activity detector for one call.
     """
 
@@ -69,7 +77,10 @@ class LocalRecogniser:
         self._vad = vad
 
     async def session(self, seam: Seam[RecogniserAsk, Recognised]) -> None:
-        """Serve one call until cancelled; what was heard and not yet told is lost then."""
+        """Serve one call until cancelled; what was heard and not yet told is lost then.
+
+        Raises `ProviderDown` when neither an utterance nor known audio can be decoded.
+        """
         seam.opened()
         session = _Session(seam, self._decode, self._workers, self._vad(), Endpointer(self._policy))
         async with trio.open_nursery() as nursery:
@@ -126,7 +137,10 @@ class _Session:
                 if not self._owed:
                     draft, self._draft = self._draft, None
                     if draft is not None and self._workers.is_free:
-                        words = await self._workers.run(partial(self._decode, draft.audio))
+                        try:
+                            words = await self._workers.run(partial(self._decode, draft.audio))
+                        except ProviderDown:
+                            continue  # its utterance is tried by itself
                         known = (draft.audio, words)
                         await self._tell_draft(draft, words)
                     continue
@@ -174,7 +188,18 @@ class _Session:
         if known is not None and known[0] == utterance.audio:
             words = known[1]
         else:
-            words = await self._workers.run(partial(self._decode, utterance.audio))
+            try:
+                words = await self._workers.run(partial(self._decode, utterance.audio))
+            except ProviderDown as error:
+                await self._workers.run(partial(self._decode, _KNOWN_AUDIO))
+                _log.warning(
+                    "recogniser lost an utterance",
+                    error=str(error),
+                    audio_bytes=len(utterance.audio),
+                    start_s=round(utterance.start_s, 2),
+                    end_s=round(utterance.end_s, 2),
+                )
+                return ""
         if not believable(words):
             _log.info("recogniser heard noise", text=words.text, confidence=round(words.confidence, 2))
             return ""

@@ -23,7 +23,7 @@ from hibari.dsp import synth
 from hibari.g2p import G2P
 from hibari.g2p.normalize import normalize
 from hibari.voices import VOICES, voice_path
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from engine.codec import resample
 from engine.messages.errors import ConfigError, ProviderDown
@@ -107,7 +107,7 @@ class Speaker:
             for part in _parts(sentence) if any(letter.isalnum() for letter in sentence) else ():
                 try:
                     sound, rate_hz, words = self._sound(part)
-                except (Fail, RuntimeException) as error:
+                except (Fail, InvalidArgument, RuntimeException) as error:
                     raise ProviderDown(f"speech synthesis failed on {len(part)} characters: {error}") from error
                 if len(sound):
                     yield Spoken(resample.to_ulaw(sound, rate_hz), words)

@@ -1,4 +1,8 @@
-"""LocalVoice: text to speech in the engine's own process, with no key and no network."""
+"""LocalVoice: text to speech in the engine's own process, with no key and no network.
+
+A piece that cannot be spoken ends where it failed, for whoever is asked for it again fails again, and the call with it.
+Only when a known text fails too is it the model that is down, and the piece still owed.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -6,13 +10,20 @@ from functools import partial
 from typing import Final
 
 import attrs
+import structlog
 import trio
 
 from engine.codec.telephony import RATE_HZ
+from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Word
 from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.providers.local.workers import Workers
+
+_log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
+
+# What any model that works can speak.
+_KNOWN_TEXT: Final = "Yes."
 
 
 @attrs.frozen
@@ -30,7 +41,7 @@ class LocalVoice:
     """A voice whose model is in this process. Shared by all calls; they queue for its workers, a sentence a turn.
 
     voice: its name, for the cache of clips.
-    speak: gives a text a sentence at a time, each when it is asked for, in a worker thread.
+    speak: gives a text a sentence at a time, each when it is asked for, or raises `ProviderDown`; in a worker thread.
     aligned: whether the words come with their times.
     """
 
@@ -43,7 +54,10 @@ class LocalVoice:
         self._aligned = aligned
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
-        """Serve one call until cancelled; pieces that were asked for and not yet spoken are lost then."""
+        """Serve one call until cancelled; pieces that were asked for and not yet spoken are lost then.
+
+        Raises `ProviderDown` when neither a piece nor a known text can be spoken.
+        """
         seam.opened(aligned=self._aligned)
         session = _Session(seam, self._speak, self._workers)
         async with trio.open_nursery() as nursery:
@@ -89,7 +103,7 @@ class _Session:
         sent_bytes = 0
         # What is cancelled while a worker speaks it is thrown away.
         while not self._is_cancelled(piece):
-            spoken = await self._workers.run(partial(next, sentences, None))
+            spoken = await self._next(sentences, piece)
             if self._is_cancelled(piece):
                 return
             if spoken is None:
@@ -98,6 +112,21 @@ class _Session:
             words = tuple(_later(word, sent_bytes / RATE_HZ) for word in spoken.words)
             sent_bytes += len(spoken.audio)
             await self._seam.emit(Synthesised(turn=piece.turn, index=piece.index, audio=spoken.audio, words=words))
+
+    async def _next(self, sentences: Iterator[Spoken], piece: Synthesise) -> Spoken | None:
+        """Return the next sentence of a piece, None after the last; what cannot be spoken is the last."""
+        try:
+            return await self._workers.run(partial(next, sentences, None))
+        except ProviderDown as error:
+            await self._workers.run(partial(next, self._speak(_KNOWN_TEXT), None))
+            _log.warning(
+                "voice lost a piece",
+                error=str(error),
+                turn=piece.turn,
+                index=piece.index,
+                characters=len(piece.text),
+            )
+            return None
 
     def _is_cancelled(self, piece: Synthesise) -> bool:
         return piece.turn <= self._cancelled_turn
