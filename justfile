@@ -46,7 +46,7 @@ call *args: setup
 
 # the tests
 test *args: setup
-    @{{ bin }}/python -m pytest -n 2 "$@"
+    @{{ bin }}/python -m pytest -n 2 --dist loadgroup "$@"
 
 # what must be clean before a commit: lint, format, types, import contracts
 check: setup

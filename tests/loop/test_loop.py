@@ -233,6 +233,30 @@ def test_salvage_that_raises_twice_goes_back_to_the_first_core() -> None:
     assert rig.losses == [(SAID, "set aside")]
 
 
+def test_numbers_that_a_core_has_lost_are_read_from_the_one_before_it() -> None:
+    poisoned = Toy(boom=frozenset({("first", "message"), ("first", "fresh"), ("first", "bare")}))
+    rig = Rig()
+    rig.put("one")
+    rig.work()
+    rig.cell.previous, rig.cell.core = Toy(boom=frozenset({("never", "never")})), poisoned
+    rig.put("two")
+    rig.step()
+    assert (rig.cell.core.make, rig.cell.core.boom) == ("bare", frozenset({("never", "never")}))
+
+
+def test_the_strike_of_a_message_that_became_void_is_not_the_next_ones() -> None:
+    rig = Rig()
+    seam = rig.seam(1)
+    seam.opened()
+    rig.work()
+    rig.emit(seam, "old", OLD)
+    rig.step()
+    seam.closed()
+    rig.put("new", boom=SAVED)
+    rig.work()
+    assert [report.remedy for report in rig.reports] == [Remedy.FRESH, Remedy.FRESH, Remedy.ASIDE]
+
+
 def test_a_salvaged_core_with_a_deadline_that_is_no_time_is_not_taken() -> None:
     rig = Rig()
     rig.cell.core = attrs.evolve(rig.cell.core, deadline=math.nan, seen=("kept?",))
