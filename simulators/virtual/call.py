@@ -3,17 +3,14 @@
 `python -m simulators.virtual.call CLASS SEED` runs one again and shows what happened.
 """
 
-# ruff: noqa: PLR2004, ASYNC110 - chances drawn for a script are its own; a caller listens now and then, as one does
+# ruff: noqa: PLR2004 - chances drawn for a fault are its own
 # ruff: noqa: ANN401, PLR0913, PLR0917 - trio's tasks have no public type; a call is made of many parts
 
-import itertools
-import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
-from typing import Any, ClassVar, TypeAlias, assert_never
+from typing import Any, ClassVar
 
 import attrs
 import trio
@@ -26,9 +23,9 @@ from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import Call, Cores, Plan
 from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
-from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered
+from engine.messages.conversation import CallerSaid
 from engine.messages.line import LineAudio, LineEnded, LineMark
-from engine.messages.model import ModelEnded, ModelText, ModelToolCall, ToolReturned
+from engine.messages.model import AskModel, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
@@ -36,7 +33,7 @@ from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, Synthesised, SynthesisEnded
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from engine.supervisor import SupervisionEvent, Supervisor
-from simulators.virtual import tone
+from engine.wiring import Edge, Port
 from simulators.virtual.faults import (
     ALWAYS,
     CancelLoop,
@@ -48,7 +45,18 @@ from simulators.virtual.faults import (
     Raise,
     VirtualLoop,
 )
+from simulators.virtual.judge import Lost, Outcome, show
 from simulators.virtual.phone import VirtualPhone
+from simulators.virtual.script import (
+    IDLE_S,
+    LONGEST_S,
+    PHRASES,
+    VirtualCaller,
+    VirtualScript,
+    answer,
+    script_of,
+    vocabulary_of_a_call,
+)
 from simulators.virtual.vendors import (
     ToneVad,
     VirtualArchive,
@@ -58,202 +66,6 @@ from simulators.virtual.vendors import (
     VirtualVoice,
     spoken_text,
 )
-
-PHRASES = {
-    "greeting": "welcome here",
-    "still_there": "still there",
-    "goodbye": "goodbye now",
-    "apology": "sorry indeed",
-    "repeat_please": "pardon again",
-}
-NOTICE = PHRASES["repeat_please"].split()
-LAST_WORD = "done."
-"""Ends every answer, so that a caller knows when it is over whatever pauses there are in it."""
-
-IDLE_S = 4.0
-LONGEST_S = 120.0
-"""A call that takes longer hangs."""
-
-PROMPT_S = 0.5
-"""A barge-in that lies longer in a mailbox waits for something: lag alone makes it a third of a second at most."""
-
-# ── what the caller does ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen(kw_only=True)
-class Say:
-    """Say the words after a pause, and hear the answer out, unless a `BreakIn` follows. gap_frames: between words."""
-
-    words: tuple[str, ...]
-    after_s: float = 0.3
-    gap_frames: int = 2
-
-
-@attrs.frozen(kw_only=True)
-class BreakIn:
-    """Say the words as soon as `after_words` more words were heard, or after `patience_s`."""
-
-    words: tuple[str, ...]
-    after_words: int
-    patience_s: float = 3.0
-
-
-@attrs.frozen(kw_only=True)
-class Press:
-    """Press a key, and hear the answer out."""
-
-    digit: str
-
-
-@attrs.frozen
-class BeSilent:
-    """Say nothing until asked whether anybody is there."""
-
-
-class End(Enum):
-    """Who ends the call."""
-
-    CALLER = "stop"
-    SOCKET = "closed"
-    AGENT = "hang_up"
-    IDLE = "idle"
-
-
-Step: TypeAlias = Say | BreakIn | Press | BeSilent
-
-
-@attrs.frozen(kw_only=True)
-class VirtualScript:
-    """What a caller does in a call. hang_up_at: the caller hangs up then, wherever the call stands."""
-
-    steps: tuple[Step, ...]
-    end: End = End.CALLER
-    hang_up_at: float = math.inf
-    # The scope around the whole call is cancelled then.
-    cancel_at: float = math.inf
-
-
-def _vocabulary() -> Iterator[str]:
-    """Words, each new."""
-    for first, vowel, last in itertools.product("bdfgklmnprstvz", "aeiou", "bdfgklmnprtz"):
-        yield f"{first}{vowel}{last}"
-
-
-def answer(text: str) -> str:
-    """Return what the model says to `text`: each word of it, changed."""
-    words = [f"{word}o" for word in text.split()]
-    first, rest = words[:2], words[2:]
-    return " ".join([*first[:-1], f"{first[-1]},", *rest, LAST_WORD] if rest else [*first, LAST_WORD])
-
-
-def script_of(dice: random.Random, vocabulary: Iterator[str]) -> VirtualScript:
-    """Draw a call: two or three turns, and what may happen in one."""
-
-    def words(least: int = 1, most: int = 3) -> tuple[str, ...]:
-        return tuple(itertools.islice(vocabulary, dice.randint(least, most)))
-
-    def pause() -> float:
-        return dice.choice((0.1, 0.3, 0.7))
-
-    steps: list[Step] = []
-    if dice.random() < 0.15:
-        steps.append(BreakIn(words=words(2, 3), after_words=1))  # into the greeting
-    steps.append(Say(words=words(), after_s=pause()))
-    extra = dice.choice(("book", "book", "barge", "barge", "press", "idle", "book barge", ""))
-    if "book" in extra:
-        steps.append(Say(words=(*words(0, 1), "book", *words(1, 2)), after_s=pause()))
-    if "barge" in extra:
-        if "book" not in extra:
-            steps.append(Say(words=words(2, 4), after_s=pause()))
-        steps.append(BreakIn(words=words(2, 4), after_words=dice.choice((0, 1, 2, 3))))
-    if extra == "press":
-        steps.append(Press(digit=dice.choice("123456789")))
-    if extra == "idle":
-        steps.append(BeSilent())
-    end = dice.choice((End.CALLER, End.CALLER, End.SOCKET, End.AGENT, End.AGENT, End.IDLE))
-    steps.append(Say(words=(*words(), "bye") if end is End.AGENT else words(), after_s=pause()))
-    return VirtualScript(steps=tuple(steps), end=end)
-
-
-@attrs.define(eq=False)
-class VirtualCaller:
-    """Plays a script on a phone. said: words and when they began, in order; repeated: after being asked."""
-
-    phone: VirtualPhone
-    script: VirtualScript
-    vocabulary: Iterator[str]
-    said: list[tuple[float, tuple[str, ...]]] = attrs.field(factory=list)
-    repeated: int = 0
-    # How often no answer came.
-    in_vain: int = 0
-
-    async def run(self) -> None:
-        """Make the call, to its end."""
-        steps = self.script.steps
-        if not isinstance(steps[0], BreakIn):
-            await self._heard(len(PHRASES["greeting"].split()), within_s=3.0)
-        for step, following in zip(steps, (*steps[1:], None), strict=True):
-            before = len(self.phone.ear.words)
-            match step:
-                case Say(words=words, after_s=after_s, gap_frames=gap_frames):
-                    await trio.sleep(after_s)
-                    before = len(self.phone.ear.words)
-                    self._say(words, gap_frames)
-                case BreakIn(words=words, after_words=after_words, patience_s=patience_s):
-                    await self._heard(before + after_words, within_s=patience_s)
-                    before = len(self.phone.ear.words)
-                    self._say(words)
-                case Press(digit=digit):
-                    await trio.sleep(0.5)
-                    self.said.append((self.phone.now_s(), (digit,)))
-                    self.phone.press(digit)
-                case BeSilent():
-                    await self._heard(before + 2, within_s=IDLE_S + 3.0)
-                    continue
-                case _:
-                    assert_never(step)
-            while self.phone.speaking:
-                await trio.sleep(0.06)
-            if following is None and self.script.end is End.AGENT:
-                break
-            if not isinstance(following, BreakIn):
-                await self._answered(before)
-        if self.script.end in {End.AGENT, End.IDLE}:
-            with trio.move_on_after(3 * IDLE_S + 5.0):
-                while not self.phone.closed:
-                    await trio.sleep(0.2)
-        if self.script.end is End.SOCKET:
-            self.phone.vanish()
-        self.phone.hang_up()
-
-    def _say(self, words: tuple[str, ...], gap_frames: int = 2) -> None:
-        self.said.append((self.phone.now_s(), words))
-        self.phone.say(words, gap_frames=gap_frames)
-
-    async def _heard(self, count: int, *, within_s: float) -> None:
-        """Wait until so many words were heard in all, and those have ended."""
-        with trio.move_on_after(within_s):
-            while len(self.phone.ear.words) < count:
-                await trio.sleep(0.06)
-
-    async def _answered(self, before: int) -> None:
-        """Hear the answer out; say something once more if asked to, or if nothing comes."""
-        asked = before
-        with trio.move_on_after(10.0) as late:
-            while True:
-                await trio.sleep(0.12)
-                words = [word.text for word in self.phone.ear.words[asked:]]
-                plain = [word.strip(",.") for word in words]
-                mine = f"{self.said[-1][1][-1]}o"
-                if mine in plain and LAST_WORD in words[plain.index(mine) :] and not self.phone.hearing:
-                    return
-                if not self.phone.hearing and not self.phone.speaking and {NOTICE[-1], "there"} & set(words):
-                    asked = len(self.phone.ear.words)
-                    self.repeated += 1
-                    await trio.sleep(0.2)
-                    self._say((next(self.vocabulary), next(self.vocabulary)))
-        self.in_vain += late.cancelled_caught
-
 
 # ── the call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,69 +89,47 @@ class VirtualCall(Call):
         """Note what happened, with the time."""
         if not hasattr(self, "notes"):
             self.notes: list[str] = []
-            self.notices = 0
+            self.notices: list[float] = []
+            self.losses: list[Lost] = []
+            self.shown: list[AskModel] = []
         self.notes.append(f"{self.clock():7.3f} {text}")
 
     def tell(self, sender: str, message: object) -> None:
         """Send, and note it if the caller is asked to repeat."""
         if isinstance(message, PlayNotice):
             self.note("the caller is asked to repeat")
-            self.notices += 1
+            self.notices.append(self.clock())
         super().tell(sender, message)
+
+    def _ports(self) -> dict[str, Callable[[Edge], Port]]:
+        """Return the ports; the one to the model keeps what the model was shown."""
+        ports = super()._ports()
+
+        def model(edge: Edge) -> Port:
+            ask = ports["model"](edge)
+
+            def asked(message: object) -> None:
+                if isinstance(message, AskModel):
+                    self.shown.append(message)
+                ask(message)
+
+            return asked
+
+        return {**ports, "model": model}
+
+    def _lost(self, name: str, edge: Edge, why: str) -> None:
+        self.losses.append(Lost(actor=name, what=edge.message, at_s=self.clock()))
+        super()._lost(name, edge, why)
+
+    def _raised(self, report: StepRaised) -> None:
+        if report.remedy is Remedy.BARE:
+            self.losses.append(Lost(actor=report.actor, what=None, at_s=self.clock()))
+        super()._raised(report)
 
     def _event(self, event: SupervisionEvent) -> None:
         about = getattr(event, "reason", getattr(event, "after_s", ""))
         self.note(f"{event.supervisor}/{event.child}#{event.incarnation} {type(event).__name__} {about}")
         super()._event(event)
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What became of a call.
-
-    said, got: words that the caller spoke, and that the agent was given. heard: words at the caller's ear.
-    raised: each raise, with the remedy. lost: messages set aside or dropped, by edge.
-    bare: how many bare cores took over.
-    """
-
-    script: VirtualScript
-    faults: tuple[Fault, ...]
-    said: tuple[str, ...]
-    utterances: tuple[tuple[float, tuple[str, ...]], ...]
-    repeated: int
-    in_vain: int
-    got: tuple[str, ...]
-    heard: tuple[str, ...]
-    gaps: int
-    clears: int
-    conversation: tuple[Entry, ...]
-    runs: dict[str, int]
-    lost: dict[str, int]
-    bare: int
-    raised_at: tuple[float, ...]
-    notices: int
-    reason: str | None
-    hung: bool
-    tasks_left: int
-    ended_at: float
-    longest_barge_s: float
-    voice_deaths: int
-    notes: tuple[str, ...]
-
-    @property
-    def clean(self) -> bool:
-        """Whether no message was set aside or dropped, and no core bare: then nothing may be missing."""
-        return not self.lost and not self.bare
-
-    @property
-    def stutters(self) -> int:
-        """How often the beginning of a word was heard, and then the whole of it."""
-        return self.heard.count(tone.GARBLED) if self.voice_deaths and not self.clears else 0
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether it was ended in the middle, by its script."""
-        return min(self.script.hang_up_at, self.script.cancel_at) < LONGEST_S
 
 
 def play(
@@ -357,7 +147,7 @@ def play(
     prepare, replan: change what was drawn, what the call is opened with. longest_s: after which it hangs.
     """
     dice = random.Random(seed)  # noqa: S311
-    vocabulary = _vocabulary()
+    vocabulary = vocabulary_of_a_call()
     drawn = prepare(script or script_of(dice, vocabulary), dice)
     with _seeded(dice.getrandbits(32)):
         return trio.run(
@@ -395,7 +185,8 @@ async def _virtual_call(
     replan: Callable[[Plan], Plan],
     longest_s: float,
 ) -> Outcome:
-    phone, archive, tools = VirtualPhone(), VirtualArchive(), VirtualTools()
+    # Half of the phones send little at a time, half much.
+    phone, archive, tools = VirtualPhone(chunk_frames=dice.choice((2, 5))), VirtualArchive(), VirtualTools()
     raised: list[StepRaised] = []
     clips = {name: Clip(text=text, audio=spoken_text(text)[0]) for name, text in PHRASES.items()}
     plan = Plan(
@@ -452,18 +243,22 @@ async def _virtual_call(
         got=tuple(word for each in conversation if isinstance(each, CallerSaid) for word in each.text.split()),
         heard=tuple(phone.words()),
         gaps=phone.ear.gaps,
-        clears=len(phone.clears),
+        clears=tuple(phone.clears),
+        sounds=tuple(phone.sounds),
         conversation=tuple(conversation),
         runs=tools.runs,
         lost=call.counts(),
         bare=sum(each.remedy is Remedy.BARE for each in raised),
         raised_at=tuple(each.now for each in raised),
-        notices=call.notices,
+        notices=tuple(call.notices),
+        losses=tuple(call.losses),
+        shown=tuple(call.shown),
         reason=archive.reason,
         hung=hung,
         tasks_left=trio.lowlevel.current_statistics().tasks_living - before,
         ended_at=call.clock(),
         longest_barge_s=max(loop.longest_barge_s for loop in call.loops.values() if isinstance(loop, VirtualLoop)),
+        recogniser_deaths=sum("stt/session" in note and "ChildFailed" in note for note in call.notes),
         voice_deaths=sum("tts/session" in note and "ChildFailed" in note for note in call.notes),
         notes=tuple(call.notes),
     )
@@ -613,176 +408,6 @@ FAULTS: dict[str, Callable[[random.Random], tuple[Fault, ...]]] = {
 
 NOTHING_LOST = {"none", "a core raises once", "a session is killed", "a vendor is away", "a task is cancelled"}
 """Classes in which no message may be set aside, nor a core be bare."""
-
-# ── the judge ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def wrongs(outcome: Outcome) -> list[str]:
-    """Return what went wrong, a sentence each; empty if the call went as it should."""
-    found = [*_end(outcome), *_barged(outcome), *_runs(outcome), *_twice(outcome)]
-    if outcome.hung:
-        return found
-    if outcome.clean:
-        found += _words(outcome)
-        found += _speech(outcome)
-    else:
-        found += _losses(outcome)
-    return found
-
-
-def _end(outcome: Outcome) -> Iterator[str]:
-    if outcome.hung:
-        yield f"the call hung: it had not ended after {LONGEST_S} s"
-    if outcome.tasks_left:
-        yield f"{outcome.tasks_left} tasks are left"
-    if outcome.reason is None:
-        yield "the archive was not closed"
-    elif outcome.clean and not outcome.cut_short and outcome.reason != outcome.script.end.value:
-        yield f"it ended by {outcome.reason!r}, not by {outcome.script.end.value!r}"
-    elif outcome.reason not in {*(end.value for end in End), "cancelled"}:
-        yield f"it ended by {outcome.reason!r}"
-
-
-def _barged(outcome: Outcome) -> Iterator[str]:
-    """Judge how soon a barge-in was obeyed when only vendors failed: actors are not to wait for them."""
-    vendors = outcome.faults and all(isinstance(each, KillSession | Outage) for each in outcome.faults)
-    if vendors and outcome.longest_barge_s > PROMPT_S:
-        yield f"a barge-in lay in a mailbox for {outcome.longest_barge_s:.2f} s"
-
-
-def _runs(outcome: Outcome) -> Iterator[str]:
-    for name, count in outcome.runs.items():
-        if count != 1:
-            yield f"the tool ran {count} times for {name}"
-    for each in outcome.conversation:
-        if isinstance(each, ToolAnswered) and not each.ok and outcome.clean:
-            yield f"the result of {each.id} was lost: {each.value!r}"
-    asked = sum(isinstance(each, CallerSaid) and "book" in each.text.split() for each in outcome.conversation)
-    if outcome.clean and not outcome.cut_short and len(outcome.runs) != asked:
-        yield f"{asked} bookings were asked for, {len(outcome.runs)} were made"
-
-
-def _twice(outcome: Outcome) -> Iterator[str]:
-    new = set(outcome.said) - {"book", "bye"}
-    for what, words in (("the agent got", outcome.got), ("the caller heard", outcome.heard)):
-        plain = [word.strip(",.") for word in words]
-        for word in new:
-            count = plain.count(word if words is outcome.got else f"{word}o")
-            if count > 1 and not word.isdigit():
-                yield f"{what} {word!r} {count} times"
-
-
-def _words(outcome: Outcome) -> Iterator[str]:
-    """Judge what reached the agent; in a call cut short, the last words may be missing, one of them half said."""
-    got, said = outcome.got, outcome.said
-    if outcome.cut_short:
-        got = got[:-1] if got[-1:] == (tone.GARBLED,) else got
-        said = said[: len(got)]
-    if got != said:
-        yield f"the caller said {' '.join(outcome.said)!r}, the agent got {' '.join(outcome.got)!r}"
-
-
-def _speech(outcome: Outcome) -> Iterator[str]:
-    """Judge the answers by what was asked, and what was heard by the answers as they are on record."""
-    if outcome.in_vain:
-        yield f"the caller waited for an answer in vain, {outcome.in_vain} times"
-    asked = {each.turn: each.text for each in outcome.conversation if isinstance(each, CallerSaid)}
-    said: dict[int, str] = {}
-    cut: set[int] = set()
-    for each in outcome.conversation:
-        if isinstance(each, AgentSaid):
-            said[each.turn] = f"{said[each.turn]} {each.text}" if each.turn in said else each.text
-            cut |= {each.turn} if each.interrupted else set()
-    broken_in = (
-        outcome.cut_short or outcome.repeated > 0 or any(isinstance(step, BreakIn) for step in outcome.script.steps)
-    )
-    whole = {turn: answer(text) for turn, text in asked.items()}
-    for turn, text in whole.items():
-        if turn not in said:
-            if not broken_in:
-                yield f"turn {turn} was not answered"
-        elif turn in cut and not broken_in and turn != max(whole):
-            yield f"turn {turn} was cut to {said[turn]!r}, and nobody broke in"
-        elif said[turn] != text and not (turn in cut and text.startswith(said[turn])):
-            yield f"turn {turn} was answered {said[turn]!r}, not {text!r}"
-    if not outcome.cut_short:
-        yield from _heard(outcome, said, cut, whole, broken_in=broken_in)
-
-
-def _heard(
-    outcome: Outcome, said: dict[int, str], cut: set[int], whole: dict[int, str], *, broken_in: bool
-) -> Iterator[str]:
-    # A voice that dies within the Pacer's lead leaves the beginning of a word on the line: it is heard, then the whole.
-    heard = [word for word in outcome.heard if word != tone.GARBLED or not outcome.voice_deaths]
-    at = 0
-    for turn in sorted(said):
-        words = said[turn].split()
-        if turn not in cut:
-            there = heard[at : at + len(words)]
-            # A break-in that crosses the end may clip the last frame of the last word.
-            clipped = broken_in and there == [*words[:-1], tone.GARBLED]
-            if there != words and not clipped:
-                yield f"turn {turn} was {said[turn]!r}, at the ear it was {' '.join(there)!r}"
-                return
-            at += len(words)
-            continue
-        # The word that is being spoken at the cut may have been heard wholly, partly or not at all.
-        full = whole.get(turn, said[turn]).split()
-        count = sum(
-            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(full, heard[at:], strict=False))
-        )
-        at += count
-        if heard[at : at + 1] == [tone.GARBLED]:
-            at += 1
-        if abs(count - len(words)) > 1:
-            yield f"turn {turn} was cut to {said[turn]!r}, the ear had {count} words of it"
-    if heard[at:]:
-        yield f"nobody is on record for {' '.join(heard[at:])!r}"
-
-
-def _losses(outcome: Outcome) -> Iterator[str]:
-    """Judge a call in which something was given up: the caller is asked to repeat, and the call goes on."""
-    fired = outcome.raised_at
-    words_lost = outcome.bare or any("set aside" in name and _in_words(name) for name in outcome.lost)
-    if words_lost and not outcome.notices and max(fired) < outcome.ended_at - 2.0:
-        yield f"{outcome.lost} were set aside, {outcome.bare} cores bare, and nobody was asked to repeat"
-    if outcome.cut_short:
-        return
-    begun_at, last = outcome.utterances[-1]
-    if fired and max(fired) < begun_at - 1.0:
-        if outcome.got[-len(last) :] != last:
-            yield f"after the fault, the caller said {' '.join(last)!r}, the agent got {' '.join(outcome.got)!r}"
-        plain = [word.strip(",.") for word in outcome.heard]
-        if not all(f"{word}o" in plain for word in last):
-            yield f"after the fault, {' '.join(last)!r} was answered {' '.join(outcome.heard[-8:])!r}"
-
-
-_WORDS = (LineAudio, CallerAudio, Recognised, Transcript, TurnEnded, Sentence, AgentAudio, ModelText, Synthesised)
-
-
-def _in_words(edge: str) -> bool:
-    return any(f"-{each.__name__}->" in edge for each in _WORDS)
-
-
-def show(name: str, outcome: Outcome) -> str:
-    """Return a call as text."""
-    lines = [
-        name,
-        *map(str, outcome.script.steps),
-        f"end: {outcome.script.end}",
-        *map(str, outcome.faults),
-        *outcome.notes,
-        *map(str, outcome.conversation),
-        f"said  {' '.join(outcome.said)}",
-        f"got   {' '.join(outcome.got)}",
-        f"heard {' '.join(outcome.heard)}",
-        f"gaps {outcome.gaps}, clears {outcome.clears}, notices {outcome.notices}",
-        f"lost {outcome.lost}, bare {outcome.bare}",
-        f"ended by {outcome.reason!r} after {outcome.ended_at:.1f} s",
-        *(f"WRONG: {each}" for each in wrongs(outcome)),
-    ]
-    return "\n".join(lines)
-
 
 if __name__ == "__main__":
     _name, _seed = sys.argv[1], int(sys.argv[2])

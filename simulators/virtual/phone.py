@@ -11,7 +11,7 @@ import trio
 from simulators.virtual import tone
 
 CHUNK_FRAMES = 3
-"""Frames in one media message. Twilio sends one; three make a virtual call cheaper and tell the engine no less."""
+"""Frames in one media message. Twilio sends one; more make a virtual call cheaper and tell the engine no less."""
 
 
 @attrs.define(eq=False)
@@ -19,11 +19,14 @@ class VirtualPhone:
     """Twilio's side of a line, as text messages in memory. Sample 0 is the stream's start.
 
     ear: what the caller made out, word by word. clears: when the engine had the buffer dropped.
+    sounds: from when, by the stream, until when the caller made one.
     """
 
     stream_sid: str = "MZ" + "0" * 32
+    chunk_frames: int = CHUNK_FRAMES
     ear: tone.Ear = attrs.field(factory=lambda: tone.Ear(patient=True))
     clears: list[float] = attrs.field(factory=list)
+    sounds: list[tuple[float, float]] = attrs.field(factory=list)
     closed: bool = False
     # When the last frame with sound in it was played, and when the caller's last one was sent.
     heard_at: float = -1.0
@@ -43,16 +46,16 @@ class VirtualPhone:
         self._started_at = trio.current_time()
         task_status.started()
         while not self.closed:
-            await trio.sleep_until(self._started_at + (self._frames + CHUNK_FRAMES) * tone.FRAME_S)
+            await trio.sleep_until(self._started_at + (self._frames + self.chunk_frames) * tone.FRAME_S)
             self._play()
             audio = b""
-            for _ in range(CHUNK_FRAMES):
+            for _ in range(self.chunk_frames):
                 frame = self._speech.popleft() if self._speech else tone.SILENT_FRAME
                 self._frames += 1
                 audio += frame
                 if tone.voiced(frame):
                     self.spoke_at = self._frames * tone.FRAME_S
-            start_ms = (self._frames - CHUNK_FRAMES) * 20
+            start_ms = (self._frames - self.chunk_frames) * 20
             payload = base64.b64encode(audio).decode()
             self._tell("media", f'{{"track":"inbound","chunk":"1","timestamp":"{start_ms}","payload":"{payload}"}}')
 
@@ -65,9 +68,20 @@ class VirtualPhone:
         for word in words:
             self._speech.extend(tone.frames_of(tone.spoken(word, frames)))
             self._speech.extend([tone.SILENT_FRAME] * gap_frames)
+        self._sounds(gap_frames)
+
+    def make(self, frames: int, draft: str) -> None:
+        """Queue a noise: see `tone.noise`."""
+        self._speech.extend(tone.frames_of(tone.noise(frames, draft)))
+        self._sounds(0)
+
+    def _sounds(self, silent_frames: int) -> None:
+        frames = self._frames + len(self._speech) - silent_frames
+        self.sounds.append((self._frames * tone.FRAME_S, (frames + self.chunk_frames) * tone.FRAME_S))
 
     def press(self, digit: str) -> None:
         """Press a key."""
+        self.sounds.append((self.now_s(), self.now_s()))
         self._tell("dtmf", json.dumps({"track": "inbound_track", "digit": digit}))
 
     @property

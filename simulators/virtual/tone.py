@@ -22,6 +22,23 @@ def spoken(word: str, frames: int) -> bytes:
     return b"".join(each + bytes([SOUND]) * (FRAME_BYTES - len(each)) for each in head)
 
 
+def noise(frames: int, draft: str = "") -> bytes:
+    """Return sound that is no word, which a recogniser takes for `draft` at first."""
+    text = draft.encode()
+    frame = bytes([SOUND, 0, 0, len(text)]) + text
+    return (frame + bytes([SOUND]) * (FRAME_BYTES - len(frame))) * frames
+
+
+def wordless(frame: bytes) -> bool:
+    """Whether a frame's sound is no word."""
+    return frame[2] == 0
+
+
+def draft_of(frame: bytes) -> str:
+    """Return what a recogniser takes a wordless frame for."""
+    return frame[4 : 4 + frame[3]].decode() if wordless(frame) else ""
+
+
 def frames_of(audio: bytes) -> Iterator[bytes]:
     """Return the audio frame by frame; the last may be short."""
     return (audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES))
@@ -60,6 +77,9 @@ class Ear:
                 self.gaps += 1
                 if not self.patient:
                     self.end()
+            return
+        if wordless(frame):
+            self.end()
             return
         if self._run and not _follows(self._run[-1][1], frame):
             self.end()

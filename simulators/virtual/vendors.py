@@ -42,6 +42,8 @@ class Door:
 class VirtualRecogniser:
     """Hears only what it is sent, frame by frame; a pause of `endpoint_s` ends an utterance.
 
+    A noise that sounds like a word is a draft to it, which it takes back.
+
     connect_s, final_s: how long it takes to connect, and to make up its mind.
     interim_s, empty_s: how often it says what it has so far, and that there was nothing.
     """
@@ -61,6 +63,7 @@ class VirtualRecogniser:
         ear = tone.Ear()
         # How far: audio came, sound reached, finals covered, the last interim spoke.
         heard_s = sound_s = covered_s = said_s = 0.0
+        draft = ""
         while True:
             ask = await seam.ask()
             if isinstance(ask, Finalise):
@@ -75,13 +78,18 @@ class VirtualRecogniser:
                 ear.hear(start_s, frame)
                 if tone.voiced(frame):
                     sound_s = heard_s
-                    if len(ear.words) > 1 and heard_s - said_s > self.interim_s:
+                    if not draft and (draft := tone.draft_of(frame)):
+                        await seam.emit(_draft(draft, start_s, heard_s))
+                    elif len(ear.words) > 1 and heard_s - said_s > self.interim_s:
                         said_s = heard_s
                         await seam.emit(_recognised(ear.words, heard_s, final=False))
                 elif ear.words and heard_s - sound_s >= self.endpoint_s:
                     await trio.sleep(self.final_s)
                     await seam.emit(_recognised(ear.words, heard_s, final=True))
-                    ear, covered_s = tone.Ear(), heard_s
+                    ear, covered_s, draft = tone.Ear(), heard_s, ""
+                elif draft and heard_s - sound_s >= self.endpoint_s:
+                    await seam.emit(_recognised([], heard_s, final=True))
+                    covered_s, draft = heard_s, ""
                 elif not ear.words and heard_s - covered_s >= self.empty_s:
                     await seam.emit(_recognised([], heard_s, final=True))
                     covered_s = heard_s
@@ -96,6 +104,12 @@ def _recognised(words: list[tone.HeardWord], covered_s: float, *, final: bool) -
         is_final=final,
         speech_final=final,
         covered_s=covered_s if final else 0.0,
+    )
+
+
+def _draft(text: str, start_s: float, end_s: float) -> Recognised:
+    return Recognised(
+        text=text, words=(), start_s=start_s, end_s=end_s, is_final=False, speech_final=False, covered_s=0.0
     )
 
 

@@ -4,7 +4,9 @@ import time
 
 import structlog
 
-from simulators.virtual.call import End, Say, VirtualScript, play, wrongs
+from simulators.virtual.call import play
+from simulators.virtual.judge import wrongs
+from simulators.virtual.script import End, Say, VirtualScript
 
 
 def test_a_ten_minute_call_goes_to_its_end() -> None:

@@ -24,19 +24,10 @@ from engine.messages.turns import BargedIn, TurnEnded
 from engine.providers.contract import RecogniserAsk, Seam
 from engine.supervisor import Incarnation, Strategy, _Child
 from engine.wiring import Edge, Port
-from simulators.virtual.call import (
-    FAULTS,
-    BreakIn,
-    End,
-    Say,
-    SeededSupervisor,
-    VirtualCall,
-    VirtualScript,
-    answer,
-    play,
-    wrongs,
-)
+from simulators.virtual.call import FAULTS, SeededSupervisor, VirtualCall, play
 from simulators.virtual.faults import CancelLoop, Fault, KillSession, Outage, Raise, VirtualLoop
+from simulators.virtual.judge import wrongs
+from simulators.virtual.script import BreakIn, End, Say, VirtualScript, answer
 from simulators.virtual.vendors import VirtualModel, VirtualRecogniser
 
 SEEDS = 12
