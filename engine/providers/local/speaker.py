@@ -143,8 +143,12 @@ class Speaker:
 
     def _phonemes(self, text: str) -> tuple[list[str], list[str], list[int]]:
         """Return the words as they are read out, the phonemes, and for each phoneme the word it is of (-1: none)."""
+        try:
+            tokens = self._g2p.phonemize_tokens(self._g2p.tokenize(normalize(text)))
+        except (IndexError, ValueError) as error:  # it has no words for a number of 40 digits
+            raise ProviderDown(f"no way to read out a text of {len(text)} characters") from error
         written, phonemes, owners = [""], [], []
-        for token in self._g2p.phonemize_tokens(self._g2p.tokenize(normalize(text))):
+        for token in tokens:
             spoken = any(character.isalnum() for character in token.text)
             for phoneme in token.phonemes or "":
                 if phoneme in self._vocabulary:
