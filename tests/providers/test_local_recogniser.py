@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from engine.codec.telephony import FRAME_BYTES, FRAME_S
+from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Finalise, Recognise, Recognised
 from engine.providers.contract import RecogniserAsk
 from engine.providers.local.recogniser import LocalRecogniser
@@ -34,15 +35,19 @@ class Vad:
 
 @attrs.define
 class Model:
-    """Says how many voiced frames there were; takes `decode_s` for it."""
+    """Says how many voiced frames there were; takes `decode_s` for it. Chokes on so many, or on all it hears."""
 
     decode_s: float = 0.1
     answers: list[Words] = attrs.field(factory=list)
     decoded: list[tuple[float, int]] = attrs.field(factory=list)
+    chokes_on: tuple[int, ...] = ()
+    is_down: bool = False
 
     def hear(self, ulaw: bytes) -> Words:
         frames = ulaw.count(VOICE)
         self.decoded.append((round(trio.current_time(), 3), frames))
+        if self.is_down or frames in self.chokes_on:
+            raise ProviderDown(f"cannot decode {len(ulaw)} bytes")
         return self.answers.pop(0) if self.answers else Words(f"{frames} frames.", -0.1)
 
     async def run(self, work: Callable[[], T], /) -> T:
@@ -278,6 +283,51 @@ async def test_noise_that_the_model_takes_for_a_word_is_not_told(autojump_clock:
 )
 def test_what_is_believed(words: Words, is_believed: bool) -> None:
     assert believable(words) is is_believed
+
+
+async def test_utterances_that_cannot_be_decoded_are_told_as_ones_without_words_and_the_next_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    model = Model(chokes_on=(20, 21))
+    with capture_logs() as logs:
+        async with session(made(model)) as seam:
+            await seam.play("." * 50 + "v" * 20 + "." * 50 + "v" * 21 + "." * 50 + "v" * 22 + "." * 50)
+    utterances = [event for _, event in seam.told if event.speech_final]
+    assert [event.text for event in utterances] == ["", "", "22 frames."]
+    assert [event.end_s for event in utterances] == pytest.approx([1.4, 2.82, 4.26])
+    assert [event.covered_s for event in utterances] == pytest.approx([1.6, 3.02, 4.46])
+    assert all(event.is_final for event in utterances)
+    lost = [entry for entry in logs if entry["event"] == "recogniser lost an utterance"]
+    assert [(entry["start_s"], entry["end_s"]) for entry in lost] == [
+        (round(event.start_s, 2), round(event.end_s, 2)) for event in utterances[:2]
+    ]
+
+
+async def test_a_model_that_decodes_nothing_at_all_is_down_and_the_utterance_stays_owed(
+    autojump_clock: MockClock,
+) -> None:
+    recogniser = made(Model(is_down=True))
+    seam = Seam(*trio.open_memory_channel[RecogniserAsk](math.inf))
+    with pytest.RaisesGroup(pytest.RaisesExc(ProviderDown, match="cannot decode 4000 bytes"), flatten_subgroups=True):
+        with trio.fail_after(60.0):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(recogniser.session, seam)
+                nursery.start_soon(seam.play, "." * 50 + "v" * 20 + "." * 500)
+    assert seam.told
+    assert max(event.covered_s for _, event in seam.told) < 1.0
+
+
+async def test_a_draft_that_cannot_be_decoded_is_left_out(autojump_clock: MockClock) -> None:
+    model = Model(chokes_on=(23,))
+    with capture_logs() as logs:
+        async with session(made(model)) as seam:
+            await seam.play("." * 50 + "v" * 50 + "." * 60)
+    assert model.decoded[0][1] == 23
+    drafts = [event.text for _, event in seam.told if not event.is_final]
+    assert "23 frames." not in drafts
+    assert drafts[-1] == "50 frames."
+    assert [text for _, text in seam.finals] == ["50 frames."]
+    assert logs == []
 
 
 async def test_a_cancelled_session_leaves_its_worker_to_others(autojump_clock: MockClock) -> None:

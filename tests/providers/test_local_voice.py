@@ -9,8 +9,10 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Word
 from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import VoiceAsk, VoiceEvent
@@ -25,9 +27,11 @@ begun: list[str] = []
 
 
 def speak(text: str) -> Iterator[Spoken]:
-    """A tenth of a second for a letter, sentences end with a full stop."""
+    """A tenth of a second for a letter, sentences end with a full stop. Nobody can say "qqq"."""
     for sentence in filter(None, text.split(".")):
         begun.append(sentence)
+        if sentence == "qqq":
+            raise ProviderDown("cannot speak 3 characters")
         audio = sentence.encode() * 800
         yield Spoken(audio, (Word(text=sentence, start_s=0.0, end_s=len(sentence) / 10),))
 
@@ -134,6 +138,32 @@ async def test_a_piece_with_nothing_to_speak_ends_all_the_same(voice: LocalVoice
         seam.say(1, "", "a")
     assert seam.told[0] == SynthesisEnded(turn=1, index=0)
     assert shape(seam.told[1:]) == [(1, 1, "a"), (1, 1, "end")]
+
+
+async def test_pieces_that_cannot_be_spoken_end_where_they_failed_and_the_next_is_spoken(
+    voice: LocalVoice, autojump_clock: MockClock
+) -> None:
+    with capture_logs() as logs:
+        async with session(voice) as seam:
+            seam.say(1, "a.qqq.b", "qqq", "c")
+    assert shape(seam.told) == [(1, 0, "a"), (1, 0, "end"), (1, 1, "end"), (1, 2, "c"), (1, 2, "end")]
+    lost = [entry for entry in logs if entry["event"] == "voice lost a piece"]
+    assert [(entry["turn"], entry["index"], entry["characters"]) for entry in lost] == [(1, 0, 7), (1, 1, 3)]
+    assert not any("qqq" in str(entry) for entry in lost)
+
+
+async def test_a_model_that_speaks_nothing_at_all_is_down_and_the_piece_stays_owed(autojump_clock: MockClock) -> None:
+    def broken(text: str) -> Iterator[Spoken]:
+        yield from speak("qqq" if text else "")
+
+    voice = LocalVoice("heart", broken, Workers("voice", 1, runner=run), aligned=True)
+    seam = Seam(*trio.open_memory_channel[VoiceAsk](math.inf))
+    seam.say(1, "a")
+    with pytest.RaisesGroup(pytest.RaisesExc(ProviderDown, match="cannot speak 3 characters"), flatten_subgroups=True):
+        with trio.fail_after(60.0):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(voice.session, seam)
+    assert seam.told == []
 
 
 async def test_calls_take_turns_by_the_sentence(voice: LocalVoice, autojump_clock: MockClock) -> None:
