@@ -156,8 +156,8 @@ def _shown(outcome: Outcome) -> Iterator[str]:
             shown = " ".join(
                 each.text for each in ask.conversation if isinstance(each, AgentSaid) and each.turn == turn
             )
-            if shown != record[turn]:
-                yield f"for turn {ask.turn}, the model saw {shown!r} of turn {turn}, on record is {record[turn]!r}"
+            if shown != record.get(turn, ""):
+                yield f"for turn {ask.turn}, the model saw {shown!r} of turn {turn}, on record is {record.get(turn)!r}"
 
 
 def _runs(outcome: Outcome) -> Iterator[str]:

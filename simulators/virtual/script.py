@@ -183,7 +183,9 @@ class VirtualCaller:
                     self.said.append((self.phone.now_s(), (digit,)))
                     self.phone.press(digit)
                 case BeSilent():
-                    await self._heard(before + 2, within_s=IDLE_S + 3.0)
+                    asked_already = self.phone.words()[-1:] == PHRASES["still_there"].split()[-1:]
+                    if not asked_already:  # as they may be when an answer was late
+                        await self._heard(before + 2, within_s=IDLE_S + 3.0)
                     continue
                 case _:
                     assert_never(step)

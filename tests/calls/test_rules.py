@@ -9,26 +9,27 @@ import pytest
 import structlog
 import trio
 
+from engine.actors.agent import Agent
 from engine.actors.pacer import Pacer, Reply
 from engine.actors.stt import STT, RecognitionPolicy
 from engine.actors.tts import TTS
 from engine.call import Plan
 from engine.loop import Kind, Remedy, SessionSeam
-from engine.mailbox import Core, Envelope
+from engine.mailbox import Cell, Core, Envelope
 from engine.messages.errors import ProviderDown
 from engine.messages.model import CallTool, ModelEnded, ModelText
 from engine.messages.recognition import Recognised, Transcript
 from engine.messages.reply import Sentence
-from engine.messages.synthesis import AgentAudio, Synthesised, SynthesisEnded
+from engine.messages.synthesis import AgentAudio, Synthesise, Synthesised, SynthesisEnded
 from engine.messages.turns import BargedIn, TurnEnded
-from engine.providers.contract import RecogniserAsk, Seam
+from engine.providers.contract import RecogniserAsk, Seam, VoiceAsk, VoiceEvent
 from engine.supervisor import Incarnation, Strategy, _Child
 from engine.wiring import Edge, Port
 from simulators.virtual.call import FAULTS, SeededSupervisor, VirtualCall, play
-from simulators.virtual.faults import CancelLoop, Fault, KillSession, Outage, Raise, VirtualLoop
-from simulators.virtual.judge import wrongs
+from simulators.virtual.faults import CancelLoop, Fault, KillSession, Outage, Poison, Raise, VirtualLoop
+from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import BreakIn, End, Say, VirtualScript, answer
-from simulators.virtual.vendors import VirtualModel, VirtualRecogniser
+from simulators.virtual.vendors import VirtualModel, VirtualRecogniser, VirtualVoice
 
 SEEDS = 12
 
@@ -242,8 +243,8 @@ class LineInActor(VirtualCall):
 class BareLoop(VirtualLoop):
     """Nothing is salvaged: a fresh core knows numbers only."""
 
-    def replace(self, make: Callable[[Core], Core]) -> bool:
-        return super().replace(self.cell.first.bare)
+    def replace(self, make: Callable[[], Core]) -> bool:
+        return super().replace(lambda: self.cell.first.bare(self.cell.core))
 
 
 class Unsalvaged(VirtualCall):
@@ -281,6 +282,113 @@ class BreakingRecogniser(VirtualRecogniser):
             await trio.sleep_forever()
         finally:
             raise ProviderDown("the socket broke while it was being closed")
+
+
+class CredulousCell(Cell[Any]):
+    """A dead session's words count."""
+
+    def is_void(self, envelope: Envelope) -> bool:
+        return envelope.dropped
+
+
+class Haunted(VirtualCall):
+    """There is a nursery in which a dead session speaks on."""
+
+    async def run(self) -> str:
+        async with trio.open_nursery() as nursery:
+            voice = self.plan.voice
+            assert isinstance(voice, ZombieVoice)
+            voice.grave.nursery = nursery
+            reason = await super().run()
+            nursery.cancel_scope.cancel()
+        return reason
+
+
+class Credulous(Haunted):
+    cell_type = CredulousCell
+
+
+@attrs.define
+class Grave:
+    nursery: trio.Nursery | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ZombieVoice(VirtualVoice):
+    """What it began to say it says to the end, whatever becomes of its session."""
+
+    grave: Grave = attrs.field(factory=Grave)
+
+    async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
+        said = trio.Event()
+        speak = super()._speak
+
+        async def speaks_on() -> None:
+            await speak(ask, seam)
+            said.set()
+
+        assert self.grave.nursery is not None
+        self.grave.nursery.start_soon(speaks_on)
+        await said.wait()
+
+
+class NeverBareLoop(VirtualLoop):
+    """However many messages are set aside, the old core is salvaged."""
+
+    def remedy(self, kind: Kind, strike: int) -> Remedy:
+        remedy = super().remedy(kind, strike)
+        return Remedy.ASIDE if kind is Kind.MESSAGE and remedy is Remedy.BARE else remedy
+
+
+class NeverBare(VirtualCall):
+    loop_type = NeverBareLoop
+
+
+class LatePacerLoop(VirtualLoop):
+    """A Pacer that is slow to hear of a break-in."""
+
+    async def woken(self) -> None:
+        envelope = self.cell.in_hand
+        if self.cell.name == "pacer" and envelope is not None and isinstance(envelope.message, BargedIn):
+            await trio.sleep(0.3)
+        await super().woken()
+
+
+class LatePacer(VirtualCall):
+    loop_type = LatePacerLoop
+
+
+class HastyAgent(Agent):
+    """The model is asked before it is known what was heard."""
+
+    def _interrupted(self, turn: int, now: float) -> Any:
+        core, effects = super()._interrupted(turn, now)
+        return attrs.evolve(core, settling=None), effects
+
+
+class SlowVoiceLoop(VirtualLoop):
+    """A TTS that is slow to hear."""
+
+    async def woken(self) -> None:
+        if self.cell.name == "tts":
+            await trio.sleep(0.02)
+        await super().woken()
+
+
+class SlowVoice(VirtualCall):
+    loop_type = SlowVoiceLoop
+
+
+class FloodingSeam(SessionSeam[Any, Any]):
+    """A session may say as much as it likes before it is heard."""
+
+    async def emit(self, event: object) -> None:
+        await trio.lowlevel.checkpoint()
+        self.cell.put(Envelope(event, self._edges[type(event)], self.cell.clock(), self.incarnation))
+
+
+class Flooded(SlowVoice):
+    seam_type = FloodingSeam
 
 
 # ── what loses calls without them ─────────────────────────────────────────────────────────────────────────────────────
@@ -341,6 +449,58 @@ def away(dice: random.Random) -> tuple[Fault, ...]:
     return (Outage(actor="tts", at_s=1.0 + dice.random() * 2.0, lasts_s=5.0),)
 
 
+def voice_dies(dice: random.Random) -> tuple[Fault, ...]:
+    return tuple(KillSession(actor="tts", at_s=1.5 + dice.random() * 7.0) for _ in range(8))
+
+
+def poisoned(dice: random.Random) -> tuple[Fault, ...]:
+    """Return a poison at which the Agent's every step raises that adds to the conversation."""
+    return (Poison(actor="agent", nth=dice.randrange(12), variety=4),)
+
+
+def patient(script: VirtualScript, dice: random.Random) -> VirtualScript:
+    """Return a script of enough turns to lose three of them, and go on."""
+    steps = tuple(Say(words=(f"q{turn}a", f"q{turn}b")) for turn in range(8))
+    return attrs.evolve(script, steps=steps, end=End.CALLER)
+
+
+def unanswered(outcome: Outcome) -> list[str]:
+    """Judge whether the last words were answered."""
+    last = f"{outcome.said[-1]}o"
+    heard = [word.strip(",.") for word in outcome.heard]
+    return [] if last in heard else [f"the last answer was not {last!r}: {' '.join(heard[-6:])!r}"]
+
+
+def starved(outcome: Outcome) -> list[str]:
+    """Judge how long a barge-in waited: sixteen events, and what else there was."""
+    return [f"a barge-in lay for {outcome.longest_barge_s:.1f} s"] if outcome.longest_barge_s > 1.0 else []
+
+
+def at_once(plan: Plan) -> Plan:
+    """Return the plan with a voice that says all it has to say in no time, a frame at a time."""
+    return attrs.evolve(plan, voice=VirtualVoice(chunk_frames=1, pace=1e6))
+
+
+def talkative(script: VirtualScript, dice: random.Random) -> VirtualScript:
+    """Return a script of long answers that are broken into."""
+    words = [tuple(f"q{turn}{each}" for each in "abcdefghijklmnop") for turn in range(2)]
+    steps = [
+        step
+        for each in words
+        for step in (Say(words=each), BreakIn(words=(f"{each[0]}x", f"{each[0]}y"), after_words=dice.choice((1, 2))))
+    ]
+    return attrs.evolve(script, steps=(*steps, Say(words=("qz",))), end=End.CALLER)
+
+
+def two_words(script: VirtualScript, dice: random.Random) -> VirtualScript:
+    """Return a script of break-ins so short that they are answered as soon as they cut."""
+    steps: list[Say | BreakIn] = []
+    for turn in range(3):
+        steps.append(Say(words=tuple(f"q{turn}{each}" for each in "abcdefghij")))
+        steps.append(BreakIn(words=(f"q{turn}x", f"q{turn}y"), after_words=dice.choice((1, 2, 3))))
+    return attrs.evolve(script, steps=(*steps, Say(words=("qz",))), end=End.CALLER)
+
+
 def beside_a_tool(dice: random.Random) -> tuple[Fault, ...]:
     return (Raise(actor="agent", message=ModelEnded, nth=dice.choice((0, 1, 2))),)
 
@@ -385,7 +545,15 @@ class Row:
     # What the rule is measured against: the same, with the rule.
     instead: Replan = lambda plan: plan
     instead_type: type[VirtualCall] = VirtualCall
+    # Whether something may be set aside even with the rule; and what is judged besides.
+    loses: bool = False
+    besides: Callable[[Outcome], list[str]] = lambda _: []
 
+
+# Not here: that a mark carries the number of clears. A turn and an index are said once in a call, and what is cut is
+# cut up to the newest turn there is, so that of all that a clear drops nothing is left that its echo could be taken
+# for. That holds by way of other actors, of the mailboxes' order and of their cores' salvage; the number makes it the
+# Pacer's own.
 
 ROWS = (
     Row("a message is let go when it was handled, not before", LetsGoFirst, at_words),
@@ -424,11 +592,44 @@ ROWS = (
         instead=slow,
     ),
     Row("what a core owes is salvaged", Unsalvaged, at_words),
+    Row(
+        "what a dead session says is void",
+        Credulous,
+        voice_dies,
+        breaks_in,
+        replan=lambda plan: attrs.evolve(plan, voice=ZombieVoice()),
+        instead=lambda plan: attrs.evolve(plan, voice=ZombieVoice()),
+        instead_type=Haunted,
+    ),
+    Row(
+        "three messages set aside in a row make a core bare",
+        NeverBare,
+        poisoned,
+        patient,
+        loses=True,
+        besides=unanswered,
+    ),
+    Row(
+        "what was heard is settled before the model is asked",
+        LatePacer,
+        prepare=two_words,
+        replan=cores(agent=_as(HastyAgent)),
+        instead_type=LatePacer,
+    ),
+    Row(
+        "a session waits while its own events lie unread",
+        Flooded,
+        prepare=talkative,
+        replan=at_once,
+        instead=at_once,
+        instead_type=SlowVoice,
+        besides=starved,
+    ),
 )
 
 
 def lost(row: Row, call_type: type[VirtualCall], replan: Replan) -> dict[int, str]:
-    """Return what went wrong, by seed. Nothing may be set aside either: no row's faults call for it."""
+    """Return what went wrong, by seed. Nothing may be set aside either, unless a row's faults call for it."""
     found = {}
     for seed in range(SEEDS):
         try:
@@ -436,7 +637,9 @@ def lost(row: Row, call_type: type[VirtualCall], replan: Replan) -> dict[int, st
         except BaseExceptionGroup as group:  # it escaped from the call, whose tasks it took along
             found[seed] = repr(group)
             continue
-        wrong = wrongs(outcome) or ([] if outcome.clean else [f"set aside: {outcome.lost}"])
+        wrong = [*wrongs(outcome), *row.besides(outcome)]
+        if not outcome.clean and not row.loses:
+            wrong.append(f"set aside: {outcome.lost}")
         if wrong:
             found[seed] = wrong[0]
     return found
