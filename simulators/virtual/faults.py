@@ -13,7 +13,7 @@ import trio
 
 from engine.actors import agent, pacer, tts, twilio_io
 from engine.loop import Kind, Loop
-from engine.mailbox import NEVER, Core, Envelope
+from engine.mailbox import Core, Envelope
 from engine.messages.caller import CallerAudio
 from engine.messages.conversation import CallerSaid
 from engine.messages.turns import BargedIn
@@ -264,13 +264,6 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
         _broken(reply=lambda _: agent.Reply(turn=_NO_AUDIO, request=_NO_AUDIO, due=-1.0)),
         _broken(answered=lambda _: None),
         _broken(tools=lambda _: None),
-        # Nothing is due in it, so that no tick shows what is wrong.
-        _broken(
-            conversation=lambda core: (*core.conversation, CallerSaid(turn=_NO_AUDIO, text="?")),
-            reply=lambda _: None,
-            settling=lambda _: None,
-            tools_due=lambda _: NEVER,
-        ),
     ),
     "tts": (
         _broken(pieces=lambda core: (tts.Piece(turn=_NO_AUDIO, index=0, text=_NO_AUDIO), *core.pieces)),

@@ -454,8 +454,8 @@ def voice_dies(dice: random.Random) -> tuple[Fault, ...]:
 
 
 def poisoned(dice: random.Random) -> tuple[Fault, ...]:
-    """Return a poison at which the Agent's every step raises that adds to the conversation."""
-    return (Poison(actor="agent", nth=dice.randrange(12), variety=4),)
+    """Return a poison at which the Pacer's every step raises with something to play; its ticks do not."""
+    return (Poison(actor="pacer", nth=dice.randrange(10, 60), variety=0),)
 
 
 def patient(script: VirtualScript, dice: random.Random) -> VirtualScript:
