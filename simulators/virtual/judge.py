@@ -15,7 +15,17 @@ from engine.messages.synthesis import AgentAudio, Synthesised
 from engine.messages.turns import TurnEnded
 from simulators.virtual import tone
 from simulators.virtual.faults import Fault, KillSession, Outage
-from simulators.virtual.script import BARGE_S, LONGEST_S, NOTICE, BreakIn, End, MakeNoise, VirtualScript, answer
+from simulators.virtual.script import (
+    BARGE_S,
+    LONGEST_S,
+    NOTICE,
+    PHRASES,
+    BreakIn,
+    End,
+    MakeNoise,
+    VirtualScript,
+    answer,
+)
 
 PROMPT_S = 0.5
 """A barge-in that lies longer in a mailbox waits for something: lag alone makes it a third of a second at most."""
@@ -237,7 +247,8 @@ def _heard(
             at += len(words)
             continue
         # The word that is being spoken at the cut may have been heard wholly, partly or not at all.
-        full = whole.get(turn, said[turn]).split()
+        phrase = next((text for text in PHRASES.values() if text.startswith(said[turn])), said[turn])
+        full = whole.get(turn, phrase).split()
         count = sum(
             1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(full, heard[at:], strict=False))
         )
