@@ -240,8 +240,10 @@ def _heard(
         if turn not in cut:
             there = heard[at : at + len(words)]
             # A break-in that crosses the end may clip the last frame of the last word.
-            clipped = broken_in and there == [*words[:-1], tone.GARBLED]
-            if there != words and not clipped:
+            garbled = tone.GARBLED in outcome.heard and there[:-1] == words[:-1]
+            if broken_in and garbled and outcome.voice_deaths and there != words:
+                at -= 1  # it was left out above
+            elif there != words and not (broken_in and there == [*words[:-1], tone.GARBLED]):
                 yield f"turn {turn} was {said[turn]!r}, at the ear it was {' '.join(there)!r}"
                 return
             at += len(words)
@@ -282,8 +284,10 @@ def _losses(outcome: Outcome) -> Iterator[str]:
 def _notices(outcome: Outcome) -> Iterator[str]:
     """Judge whether the caller heard each question to repeat, unless the Pacer lost it or the call ended first."""
     for at_s in outcome.notices:
+        # One that has begun gives way to a caller who speaks up.
+        gave_way = any(at_s <= cut_s <= at_s + LATE_CUT_S for cut_s in outcome.clears)
         pacer_lost = any(each.actor == "pacer" and each.at_s >= at_s for each in outcome.losses)
-        if not pacer_lost and at_s < outcome.ended_at - NOTICE_S and NOTICE[0] not in outcome.heard:
+        if not pacer_lost and not gave_way and at_s < outcome.ended_at - NOTICE_S and NOTICE[0] not in outcome.heard:
             yield f"the caller was to be asked to repeat at {at_s:.2f} s, and heard {' '.join(outcome.heard)!r}"
 
 
