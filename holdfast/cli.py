@@ -145,11 +145,12 @@ def _speech() -> Iterator[None]:
 
 def _run(work: Callable[[], Awaitable[T]]) -> T:
     """Run in trio, and raise what the operator must mend, or a Ctrl-C, by itself, whatever group it came in."""
+    found: BaseException
     try:
         return trio.run(work)
     except* (ConfigError, KeyboardInterrupt) as group:
-        error = leaf(group)
-        raise error from None
+        found = leaf(group)  # raised below: what is raised in here comes out in a group of its own
+    raise found
 
 
 def main() -> None:
