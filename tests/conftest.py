@@ -1,5 +1,9 @@
-"""What all tests share: how Hypothesis looks for examples."""
+"""What all tests share: how Hypothesis looks for examples, and logs as they come."""
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # No deadline and no complaint of slowness: the machine may be busy, and no test here measures time.
@@ -7,3 +11,11 @@ settings.register_profile("steady", deadline=None, suppress_health_check=[Health
 # The same, from another seed each time: `just test --hypothesis-profile=explore`.
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """Structlog as it comes, before and after each test: what one test quietens, the next may want to read."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
