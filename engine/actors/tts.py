@@ -9,20 +9,21 @@ from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.recognition import Word
 from engine.messages.records import Timing
-from engine.messages.reply import Sentence
+from engine.messages.reply import ReplyEnded, Sentence
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,
     AgentAudioTrimmed,
     CancelSynthesis,
+    EndSynthesis,
     Synthesise,
     Synthesised,
     SynthesisEnded,
 )
 from engine.messages.turns import BargedIn
 
-Inbox: TypeAlias = Sentence | BargedIn | Synthesised | SynthesisEnded | LineClosed | Tick
+Inbox: TypeAlias = Sentence | ReplyEnded | BargedIn | Synthesised | SynthesisEnded | LineClosed | Tick
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +62,8 @@ class TTS:
     # Invariant: in the order asked, which is the order spoken; none of a turn that is over.
     pieces: tuple[Piece, ...] = ()
     over: int = -1
+    # The newest turn that has no more sentences to come.
+    ended: int = -1
     aligned: bool = False
 
     @property
@@ -76,6 +79,10 @@ class TTS:
                     return self, []
                 core = attrs.evolve(self, pieces=(*self.pieces, Piece(turn=turn, index=index, text=text)))
                 return core, [Synthesise(turn=turn, index=index, text=text)]
+            case ReplyEnded(turn=turn):
+                if turn <= self.over:
+                    return self, []
+                return attrs.evolve(self, ended=max(self.ended, turn)), [EndSynthesis(turn=turn)]
             case Synthesised():
                 return self._spoken(message, now)
             case SynthesisEnded(turn=turn, index=index):
@@ -105,6 +112,8 @@ class TTS:
                 effects.append(Synthesise(turn=piece.turn, index=piece.index, text=piece.rest))
             else:
                 effects.append(AgentAudioEnded(turn=piece.turn, index=piece.index))
+        asked = dict.fromkeys(piece.turn for piece in pieces if piece.turn <= self.ended)
+        effects += [EndSynthesis(turn=turn) for turn in asked]
         return attrs.evolve(self, pieces=tuple(pieces), aligned=session.aligned), effects
 
     def _piece(self, turn: int, index: int) -> Piece | None:
@@ -140,7 +149,7 @@ class TTS:
 
     def bare(self, suspect: Self) -> Self:
         """Return a new core that knows which turns are over."""
-        return attrs.evolve(self, over=int(suspect.over))
+        return attrs.evolve(self, over=int(suspect.over), ended=int(suspect.ended))
 
 
 def _audio(piece: Piece, audio: bytes, words: tuple[Word, ...], now: float) -> list[object]:

@@ -39,6 +39,8 @@ class TurnPolicy:
     longest_s: after which words are answered whatever happens. 3.0: the longest pause that callers bear.
     recogniser_s: how far transcription may lag behind the caller's last sound and still be called complete.
         0.25: a recogniser's and the line's idea of where a word ends differ by less.
+    noise_s: how long a sound is waited out that goes on where the recogniser heard the end of the words. 0.5: a line with
+        a radio in it never falls silent, and a caller who goes on has said a word by then.
     barge_words: words over the agent that stop it. 2: one may be "okay".
     barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
@@ -49,6 +51,7 @@ class TurnPolicy:
     complete_s: float = 0.3
     longest_s: float = 3.0
     recogniser_s: float = 0.25
+    noise_s: float = 0.5
     barge_words: int = 2
     barge_s: float = 0.6
     idle_s: float = 10.0
@@ -105,8 +108,11 @@ class TurnDetector:
                 core = self._worded(now)._idling(now) if text else self
                 # Before the agent is heard only final words cut it: a draft that is taken back must not cost the reply.
                 return core._interrupted(text, now) if self.floor is Floor.AGENT else (core, [])
-            case Transcript(text="", covered_s=covered_s):
-                return attrs.evolve(self, covered_s=max(self.covered_s, covered_s))._rearmed(now), []
+            case Transcript(text="", covered_s=covered_s, speech_final=finished):
+                core = attrs.evolve(self, covered_s=max(self.covered_s, covered_s))
+                if finished and core.open.text:  # a recogniser may find the end after the words
+                    core = attrs.evolve(core, open=attrs.evolve(core.open, finished=True))
+                return core._rearmed(now), []
             case Transcript():
                 return self._said(message, now)
             case SpeechStarted(at_s=at_s):
@@ -191,9 +197,16 @@ class TurnDetector:
         complete = self.speaking_s is None and self.covered_s >= self.spoke_s - self.policy.recogniser_s
         if complete and self.open.finished:
             due = max(now, self.spoke_s + self.policy.complete_s)
+        elif self.open.finished and self._noisy:
+            due = max(now, self.open.worded_at + self.policy.noise_s)
         else:
             due = max(now, self.open.alive_at + self.policy.longest_s)
         return attrs.evolve(self, turn_due=due)
+
+    @property
+    def _noisy(self) -> bool:
+        """Whether the sound that lasts began before the last word's end, and transcription has passed that end."""
+        return self.speaking_s is not None and self.speaking_s < self.open.end_s < self.covered_s
 
     def _worded(self, now: float) -> Self:
         return attrs.evolve(self, open=attrs.evolve(self.open, worded_at=now, alive_at=now))._rearmed(now)

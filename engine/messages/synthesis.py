@@ -15,6 +15,13 @@ class Synthesise:
 
 
 @attrs.frozen(kw_only=True)
+class EndSynthesis:
+    """Tell the session that turn `turn` has no more pieces: it may close what it holds open for them."""
+
+    turn: int
+
+
+@attrs.frozen(kw_only=True)
 class CancelSynthesis:
     """Ask the session to forget every piece of turn `turn` and before."""
 

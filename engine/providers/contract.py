@@ -15,10 +15,10 @@ import attrs
 from engine.messages.conversation import Entry, Json
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognise, Recognised
-from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
+from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 
 RecogniserAsk: TypeAlias = Recognise | Finalise
-VoiceAsk: TypeAlias = Synthesise | CancelSynthesis
+VoiceAsk: TypeAlias = Synthesise | EndSynthesis | CancelSynthesis
 VoiceEvent: TypeAlias = Synthesised | SynthesisEnded
 ModelEvent: TypeAlias = ModelText | ModelToolCall | ModelEnded
 

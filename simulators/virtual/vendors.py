@@ -12,7 +12,7 @@ from engine.messages.errors import ProviderDown
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognised, Word
 from engine.messages.records import Record, Timing
-from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
+from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import (
     ModelEvent,
     ModelRequest,
@@ -135,7 +135,7 @@ class VirtualVoice:
             ask = await seam.ask()
             if isinstance(ask, CancelSynthesis):
                 over = max(over, ask.turn)
-            elif ask.turn > over:
+            elif not isinstance(ask, EndSynthesis) and ask.turn > over:
                 await self._speak(ask, seam)
 
     async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:

@@ -10,13 +10,14 @@ from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.recognition import Word
 from engine.messages.records import Timing
-from engine.messages.reply import Sentence
+from engine.messages.reply import ReplyEnded, Sentence
 from engine.messages.supervision import SessionInfo
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,
     AgentAudioTrimmed,
     CancelSynthesis,
+    EndSynthesis,
     Synthesise,
     Synthesised,
     SynthesisEnded,
@@ -261,3 +262,28 @@ def test_a_pieces_rest_is_what_no_audio_was_passed_on_for() -> None:
     piece = Piece(turn=1, index=0, text="We have two times.", words=(word("We", 0.0, 0.1), word("have", 0.1, 0.2)))
     assert piece.rest == "two times."
     assert attrs.evolve(piece, words=()).rest == piece.text
+
+
+# The end of a reply.
+
+
+def test_a_voice_is_told_that_a_reply_has_no_more_sentences() -> None:
+    core, told = ran(EARS, (sentence(0, "Of course."), 1.0), (ReplyEnded(turn=1, pieces=1), 1.1))
+    assert told == [Synthesise(turn=1, index=0, text="Of course."), EndSynthesis(turn=1)]
+    assert core.pieces
+
+
+def test_a_new_session_is_told_after_the_last_piece_of_a_reply_that_has_ended() -> None:
+    core = after(EARS, (sentence(0, "Of course."), 1.0), (ReplyEnded(turn=1, pieces=1), 1.1))
+    core = after(core, (sentence(0, "At nine?", turn=2), 1.2))
+    _, told = core.started(ALIGNED, 2.0)
+    assert told == [
+        Synthesise(turn=1, index=0, text="Of course."),
+        Synthesise(turn=2, index=0, text="At nine?"),
+        EndSynthesis(turn=1),
+    ]
+
+
+def test_the_end_of_a_reply_that_was_cut_is_no_news() -> None:
+    core = after(EARS, (sentence(0, "Of course."), 1.0), (BargedIn(turn=1, at_s=1.0), 1.1))
+    assert core.handle(ReplyEnded(turn=1, pieces=1), 1.2)[1] == []

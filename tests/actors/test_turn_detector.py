@@ -90,7 +90,7 @@ def test_words_that_are_not_finished_wait_for_the_longest_time() -> None:
 
 
 def test_an_empty_final_that_covers_the_last_sound_does_not_finish_words_that_were_not() -> None:
-    core = after(LISTENING, *said("hello", 2.0, 3.0, finished=False), (final("", 4.0), 4.0))
+    core = after(LISTENING, *said("hello", 2.0, 3.0, finished=False), (final("", 4.0, finished=False), 4.0))
     assert core.deadline == pytest.approx(6.25)
 
 
@@ -449,3 +449,31 @@ def test_every_word_is_in_one_turn_and_turns_only_rise(plan: list[tuple[float, o
     cuts = [each.turn for each in only(BargedIn, told)]
     assert cuts == sorted(cuts)
     assert only(LineClosed, told) == [CLOSED]
+
+
+# A recogniser that finds the end by itself.
+
+
+def test_words_are_finished_by_an_end_that_comes_without_words() -> None:
+    core = after(LISTENING, *said("hello there", 2.0, 3.0, finished=False))
+    assert core.deadline == pytest.approx(3.25 + 3.0)  # longest_s: nobody has called them finished
+    core = after(core, (final("", 3.0, covered_s=3.4), 3.5))
+    assert core.deadline == pytest.approx(3.5)
+
+
+def test_an_end_without_words_ends_no_turn_where_nothing_was_said() -> None:
+    assert sent(LISTENING, (final("", 3.0, covered_s=3.4), 3.5)) == []
+    assert after(LISTENING, (final("", 3.0, covered_s=3.4), 3.5)).turn_due == NEVER
+
+
+def test_a_sound_that_goes_on_where_the_recogniser_heard_the_end_is_waited_out_for_half_a_second() -> None:
+    core = after(LISTENING, started(2.0), lasted(2.0, 3.4), (final("hello there", 3.0, covered_s=3.3), 3.5))
+    assert core.deadline == pytest.approx(4.0)
+    assert only(TurnEnded, waited(core, 4.0)[1])
+    again = after(core, (interim("and"), 3.9))
+    assert again.deadline == pytest.approx(4.4)
+
+
+def test_a_sound_that_began_after_the_words_is_the_caller_going_on() -> None:
+    core = after(LISTENING, *said("hello there", 2.0, 3.0), started(3.1))
+    assert core.deadline > 5.0

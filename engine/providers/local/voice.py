@@ -16,7 +16,7 @@ import trio
 from engine.codec.telephony import RATE_HZ
 from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Word
-from engine.messages.synthesis import CancelSynthesis, Synthesise, Synthesised, SynthesisEnded
+from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.providers.local.workers import Workers
 
@@ -89,6 +89,8 @@ class _Session:
                     self._wanted.set()
                 case CancelSynthesis(turn=turn):
                     self._cancelled_turn = max(self._cancelled_turn, turn)
+                case EndSynthesis():
+                    pass  # nothing is held open between two pieces
 
     async def speak(self) -> None:
         """Speak what was asked for, a piece after the other, for ever."""
