@@ -8,6 +8,7 @@ whole number may stand for seconds. No secret is ever here: a file names the env
 
 import difflib
 import enum
+import ipaddress
 import json
 import re
 import tomllib
@@ -34,7 +35,11 @@ KNOWN_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
     "llm": ("anthropic", "groq", "local", "openai"),
     "tts": ("cartesia", "deepgram", "elevenlabs", "local"),
 }
-BUILT_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {"stt": ("local",), "llm": ("local",), "tts": ("local",)}
+BUILT_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "stt": ("deepgram", "local"),
+    "llm": ("anthropic", "local"),
+    "tts": ("elevenlabs", "local"),
+}
 
 # ── checks: what a single value must be ───────────────────────────────────────────────────────────────────────────────
 
@@ -80,6 +85,15 @@ def _integer(least: int) -> _Must:
     def take(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise _expected(f"an integer ≥ {least}", value)
+        return value
+
+    return _Must(take)
+
+
+def _whole(least: int, most: int) -> _Must:
+    def take(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise _expected(f"an integer from {least} to {most}", value)
         return value
 
     return _Must(take)
@@ -136,6 +150,46 @@ def _address(*schemes: str) -> _Must:
         return f"{parts.scheme}://{parts.netloc}"
 
     return _Must(take)
+
+
+def _public(value: object) -> str:
+    """Return the address that Twilio is told: scheme, host and port, under https unless it is this machine."""
+    if not isinstance(value, str):
+        raise _expected("an address of http or https", value)
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:  # a port that is none, half an IPv6 address
+        raise _Unfit(f"{_shown(value)} is no address: {str(error).lower()}") from error
+    why = ""
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        why = "it must be an address of http or https with a host"
+    elif "@" in parts.netloc:
+        raise _Unfit("it must not hold a user or password: Twilio's request would be refused by its own signature")
+    elif parts.path not in {"", "/"}:
+        why = f"it must not have a path: the paths are /voice/incoming and the like, remove '{parts.path}'"
+    elif parts.query or parts.fragment or value.rstrip().endswith(("?", "#")):
+        why = "it must not have a query or fragment: Twilio strips a stream's query"
+    elif parts.scheme == "http" and not is_loopback(host):
+        why = "it must be https: Twilio streams audio to wss only; http is for this machine alone"
+    if why:
+        raise _Unfit(f"{_shown(value)}: {why}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine and no other can mean it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(value if isinstance(value, str) else ""))
+    except ValueError as error:
+        raise _expected('an address or network such as "10.0.0.0/8"', value) from error
 
 
 def _vendor(work: str) -> _Must:
@@ -199,8 +253,12 @@ EnvironmentName: TypeAlias = Annotated[
     str, _unseen("the name of an environment variable, in capitals", r"[A-Z_][A-Z0-9_]*")
 ]
 DatabaseAddress: TypeAlias = Annotated[str, _DATABASE]
-HttpAddress: TypeAlias = Annotated[str, _address("http", "https")]
+PublicAddress: TypeAlias = Annotated[str, _Must(_public)]
+Network: TypeAlias = Annotated[str, _Must(_network)]
 VendorAddress: TypeAlias = Annotated[str, _address("http", "https", "ws", "wss")]
+VoiceId: TypeAlias = Annotated[
+    str, _text('a voice\'s id such as "EXAVITQu4vr4xnSDxMaL": letters and digits', r"[A-Za-z0-9_-]{1,64}")
+]
 E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
 
 # ── config/engine.toml ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,6 +288,7 @@ class TwilioSettings:
 
     account_sid_env: EnvironmentName = "TWILIO_ACCOUNT_SID"
     auth_token_env: EnvironmentName = "TWILIO_AUTH_TOKEN"  # noqa: S105 - a name, not a token
+    previous_auth_token_env: EnvironmentName = "TWILIO_PREVIOUS_AUTH_TOKEN"  # noqa: S105 - a name, not a token
     base_url: VendorAddress = "https://api.twilio.com"
 
 
@@ -240,6 +299,9 @@ class DeepgramSettings:
     base_url: VendorAddress = "wss://api.deepgram.com"
     api_key_env: EnvironmentName = "DEEPGRAM_API_KEY"
     model: Text = "nova-3"
+    endpointing_ms: Annotated[int, _integer(10)] = 300
+    utterance_end_ms: Annotated[int, _integer(1000)] = 1000
+    chunk_ms: Annotated[int, _whole(40, 100)] = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -248,14 +310,18 @@ class AnthropicSettings:
 
     base_url: VendorAddress = "https://api.anthropic.com"
     api_key_env: EnvironmentName = "ANTHROPIC_API_KEY"
+    model: Text = "claude-haiku-5-5"
+    max_tokens: Annotated[int, _whole(16, 8192)] = 400
 
 
 @attrs.frozen(kw_only=True)
 class ElevenLabsSettings:
-    """ElevenLabs."""
+    """ElevenLabs. `voice`: of tenants that name none of their own."""
 
     base_url: VendorAddress = "wss://api.elevenlabs.io"
     api_key_env: EnvironmentName = "ELEVENLABS_API_KEY"
+    model: Text = "eleven_flash_v2_5"
+    voice: VoiceId = "EXAVITQu4vr4xnSDxMaL"
 
 
 @attrs.frozen(kw_only=True)
@@ -329,18 +395,32 @@ class StorageSettings:
 
 @attrs.frozen(kw_only=True)
 class LogSettings:
-    """What is logged, and how it is written."""
+    """What is logged, and how it is written. `numbers`: whether callers' numbers stand there in clear."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+    numbers: Flag = False
+
+
+@attrs.frozen(kw_only=True)
+class DoorSettings:
+    """Who is let in, how many at once, and how running calls end when the server is told to stop."""
+
+    calls_at_once: Annotated[int, _integer(1)] = 50
+    calls_a_minute_per_caller: Annotated[int, _integer(1)] = 10
+    token_s: Annotated[float, _seconds(5, 600)] = 60.0
+    silence_s: Annotated[float, _seconds(1, 120)] = 10.0
+    drain_s: Annotated[float, _seconds(0, 3600)] = 60.0
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """`config/engine.toml`. Each default is the value that it ships."""
 
-    public_url: HttpAddress = "http://127.0.0.1:8080"
+    public_url: PublicAddress = "http://127.0.0.1:8080"
     tenants: Text = "config/tenants"
+    door: DoorSettings = DoorSettings()
     call: CallSettings = CallSettings()
     vendors: VendorSettings = VendorSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -362,7 +442,16 @@ class TextsSettings:
     still_there: Text = "Are you still there?"
     goodbye: Text = "Thank you for calling. Goodbye."
     one_moment: Text = "One moment, please."
+    transfer: Text = "One moment, I will connect you with our team."
+    stopping: Text = "I'm sorry, I have to end this call now. Please call again in a minute. Goodbye."
     apology: Text = "I'm sorry, we are having some trouble. Please call again in a few minutes."
+
+
+@attrs.frozen(kw_only=True)
+class VoicesSettings:
+    """A tenant's voice at each vendor; what is absent is the vendor's own default."""
+
+    elevenlabs: VoiceId | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -378,6 +467,7 @@ class Tenant:
     """A business that is called.
 
     id: what records and logs call it; the name of its file, without `.toml`, unless the file says otherwise.
+    voice: the embedded voice's name. voices: at the other vendors.
     clinic, script: as they stand in the file; what the tools `clinic` are opened with, and the scripted agent.
     """
 
@@ -386,7 +476,8 @@ class Tenant:
     numbers: tuple[E164, ...] = ()
     default: Flag = False
     language: Annotated[str, _text('a language such as "en" or "en-US"', r"[a-z]{2,3}(-[A-Z]{2})?")] = "en"
-    voice: Text
+    voice: Text = "heart"
+    voices: VoicesSettings = VoicesSettings()
     greeting: Text
     prompt: Text
     texts: TextsSettings = TextsSettings()
@@ -403,6 +494,13 @@ class Tenant:
         if (self.tools == "clinic") != (self.clinic is not None):
             text = 'tools = "clinic" and a [clinic] table go together'
             raise ValueError(text)
+
+    def voice_at(self, vendor: str, default: str) -> str:
+        """Return the voice that speaks for this tenant at a vendor; `default` where it names none."""
+        chosen: str | None = getattr(self.voices, vendor, None)
+        # `voice` alone may be a vendor's id too: nobody's names look like that.
+        is_id = re.fullmatch(r"[A-Za-z0-9]{20}", self.voice) is not None
+        return chosen or (self.voice if is_id == (vendor != "local") else default)
 
     @property
     def clips(self) -> Mapping[str, str]:

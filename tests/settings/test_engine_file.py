@@ -25,8 +25,8 @@ BAD = [
     ("[actors.sst]", "actors.sst: unknown key; did you mean 'stt'?"),
     ("[log]\nLEVEL = 1", "log.LEVEL: unknown key; did you mean 'level'?"),
     ("[pacing]\nstarve_s = 1", "pacing.starve_s: unknown key; known: 'lead_s'"),
-    ("[log]\nqqq = 1", "log.qqq: unknown key; known: 'level', 'format'"),
-    ('[log]\n"a b" = 1', "log.\"a b\": unknown key; known: 'level', 'format'"),
+    ("[log]\nqqq = 1", "log.qqq: unknown key; known: 'level', 'format', 'numbers'"),
+    ('[log]\n"a b" = 1', "log.\"a b\": unknown key; known: 'level', 'format', 'numbers'"),
     # types, of which none is coerced
     ('[actors.stt]\nintensity = "five"', 'actors.stt.intensity: expected an integer ≥ 0, got "five"'),
     ('[actors.stt]\nintensity = "5"', 'actors.stt.intensity: expected an integer ≥ 0, got "5"'),
@@ -36,7 +36,34 @@ BAD = [
     ("[actors.stt]\nintensity = 2026-11-21", "actors.stt.intensity: expected an integer ≥ 0, got a date or time"),
     ("[turns]\ncomplete_s = true", f"turns.complete_s: {NUMBER} 0 to 10, got true"),
     ('[turns]\ncomplete_s = "0.3"', f'turns.complete_s: {NUMBER} 0 to 10, got "0.3"'),
-    ("public_url = 8080", "public_url: expected an address of http or https, host and port only, got 8080"),
+    ("public_url = 8080", "public_url: expected an address of http or https, got 8080"),
+    *(
+        (f'public_url = "{url}"', f'public_url: "{url}": {why}')
+        for url, why in (
+            (
+                "http://voice.example.com",
+                "it must be https: Twilio streams audio to wss only; http is for this machine alone",
+            ),
+            ("ftp://voice.example.com", "it must be an address of http or https with a host"),
+            ("https://", "it must be an address of http or https with a host"),
+            ("voice.example.com", "it must be an address of http or https with a host"),
+            (
+                "https://voice.example.com/twilio",
+                "it must not have a path: the paths are /voice/incoming and the like, remove '/twilio'",
+            ),
+            ("https://voice.example.com?a=b", "it must not have a query or fragment: Twilio strips a stream's query"),
+            ("https://voice.example.com#a", "it must not have a query or fragment: Twilio strips a stream's query"),
+        )
+    ),
+    ('public_url = "https://[::1"', 'public_url: "https://[::1" is no address: invalid ipv6 url'),
+    (
+        'public_url = "https://me:5ecret@voice.example.com"',
+        "public_url: it must not hold a user or password: Twilio's request would be refused by its own signature",
+    ),
+    (
+        '[door]\ntrusted_proxies = ["10.0.0.1/8"]',
+        'door.trusted_proxies[0]: expected an address or network such as "10.0.0.0/8", got "10.0.0.1/8"',
+    ),
     ("[log]\nlevel = 1", 'log.level: expected one of "debug", "info", "warning", "error", got 1'),
     ("[log]\nlevel = []", 'log.level: expected one of "debug", "info", "warning", "error", got a list'),
     (
@@ -60,8 +87,8 @@ BAD = [
     # providers
     ('[call]\nstt = ["deepgrm"]', "call.stt[0]: unknown provider 'deepgrm' for stt; known: 'deepgram', 'local'"),
     (
-        '[call]\nstt = ["local", "deepgram"]',
-        "call.stt[1]: provider 'deepgram' for stt is not built yet; built: 'local'",
+        '[call]\ntts = ["local", "cartesia"]',
+        "call.tts[1]: provider 'cartesia' for tts is not built yet; built: 'elevenlabs', 'local'",
     ),
     ("[call]\nllm = [1]", "call.llm[0]: expected the name of a provider, got 1"),
     ("[call]\ntts = []", "call: tts must name each of its providers once, and one at least, got []"),

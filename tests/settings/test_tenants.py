@@ -20,7 +20,7 @@ UNSEEN = "what stands there is not shown, it may be a secret"
 OPEN = 'timezone = "Europe/London"\nhours.monday = ["09:00-17:00"]\n'
 
 BAD = [
-    ('numbers = ["+15550100009"]', ["name: missing", "voice: missing", "greeting: missing", "prompt: missing"]),
+    ('numbers = ["+15550100009"]', ["name: missing", "greeting: missing", "prompt: missing"]),
     (TENANT, ["nobody can reach it: give it numbers, or default = true"]),
     (NUMBERED + "greting = 1", ["greting: unknown key; did you mean 'greeting'?"]),
     (NUMBERED + 'human_number = " "', ['human_number: expected a telephone number such as "+15550100002", got " "']),
@@ -123,7 +123,16 @@ def test_the_shipped_tenant_is_a_clinic_that_answers_every_number() -> None:
     assert tenant is not None
     assert tenant == load_tenants(SHIPPED).for_number("+15550100002")
     assert tenant.clips["greeting"] == "Thank you for calling Bright Smile Dental. How can I help you?"
-    assert set(tenant.clips) == {"greeting", "repeat_please", "still_there", "goodbye", "one_moment", "apology"}
+    assert set(tenant.clips) == {
+        "greeting",
+        "repeat_please",
+        "still_there",
+        "goodbye",
+        "one_moment",
+        "transfer",
+        "stopping",
+        "apology",
+    }
     assert tenant.tools == "clinic"
     assert tenant.clinic is not None
     assert tenant.clinic["database"] == "sqlite:///var/bright-smile.sqlite3"
@@ -149,3 +158,21 @@ def test_any_lines_overwritten_load_or_are_told_with_their_path(
     folder.mkdir(exist_ok=True)
     (folder / "dental.toml").write_text("\n".join(lines), encoding="utf-8")
     assert all(line.startswith(f"{folder}/dental.toml:") for line in mistakes(folder))
+
+
+@pytest.mark.parametrize(
+    ("lines", "elevenlabs", "local"),
+    [
+        ('voice = "heart"', "the default", "heart"),
+        ('voice = "EXAVITQu4vr4xnSDxMaL"', "EXAVITQu4vr4xnSDxMaL", "the default"),
+        ('voice = "heart"\nvoices = { elevenlabs = "abc" }', "abc", "heart"),
+    ],
+)
+def test_a_tenant_speaks_at_each_vendor_in_the_voice_it_names_there(
+    tmp_path: Path, lines: str, elevenlabs: str, local: str
+) -> None:
+    text = 'name = "A"\ndefault = true\ngreeting = "Hello."\nprompt = "You answer."\n'
+    (tmp_path / "a.toml").write_text(text + lines, encoding="utf-8")
+    (tenant,) = load_tenants(tmp_path).tenants
+    assert tenant.voice_at("elevenlabs", "the default") == elevenlabs
+    assert tenant.voice_at("local", "the default") == local
