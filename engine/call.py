@@ -9,7 +9,7 @@ tools under way and the archive are waited for, and the call is over.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from engine.actors.tts import TTS
 from engine.actors.turn_detector import TurnDetector
 from engine.actors.twilio_io import TwilioIO
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
-from engine.errands import Errands
+from engine.errands import END_CALL_TOOL, Errands
 from engine.loop import Loop, Remedy, SessionSeam, StepRaised, shown
 from engine.mailbox import Cell, Core, Envelope, SessionCore
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
@@ -67,7 +67,7 @@ from engine.messages.synthesis import (
 )
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from engine.policy import RestartPolicy
-from engine.providers.contract import Model, Recogniser, Tools, Voice
+from engine.providers.contract import Model, Recogniser, Tools, ToolSchema, Voice
 from engine.scribe import Archive, Scribe
 from engine.supervisor import (
     ChildFailed,
@@ -201,6 +201,8 @@ class CallPolicy:
     closing_s: how long the end may take to flow down the path. 2.0: a second for the last words, one to spare.
     shutdown_s: how long tools under way and the archive are waited for. 5.0: a tool's own time limit.
     repeat_s: the caller is asked to repeat at most once in this time. 5.0: one fault, one question.
+    silence_s: a line that says nothing for this long is dead. 10.0: Twilio sends audio fifty times a second, always.
+    leaving_s: how long the note of what comes next may hold up the closing of the line. 1.0: more is heard as a fault.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -210,11 +212,21 @@ class CallPolicy:
     closing_s: float = 2.0
     shutdown_s: float = 5.0
     repeat_s: float = 5.0
+    silence_s: float = 10.0
+    leaving_s: float = 1.0
+
+
+async def _unconcerned(_reason: str) -> None:
+    """Nobody asks what comes after the call."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """All that a call is opened with."""
+    """All that a call is opened with.
+
+    endings: the engine's own tools that the model is offered.
+    leaving: is told why the call ends before its line is closed: the phone network asks at once what comes next.
+    """
 
     stream_sid: str
     call_sid: str
@@ -228,6 +240,8 @@ class Plan:
     tools: Tools
     archive: Archive
     vad: Vad
+    endings: tuple[ToolSchema, ...] = (END_CALL_TOOL,)
+    leaving: Callable[[str], Awaitable[None]] = _unconcerned
     on_raise: Callable[[StepRaised], None] = lambda _report: None
 
 
@@ -267,18 +281,28 @@ class Call:
     # Set when `LineClosed` has left the Pacer: nobody on the path owes anything any more.
     _path_closed: trio.Event = attrs.field(init=False, factory=trio.Event)
     _asked_to_repeat_at: float = attrs.field(init=False, default=-math.inf)
+    # Cancelled when the call has lasted too long, or is dismissed: then `_dismissal` says why.
+    _patience: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    _dismissal: str = attrs.field(init=False, default="longest_call_s")
+    _left: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         plan, tell = self.plan, self.tell
         self.log = log = structlog.get_logger("engine.call").bind(call_sid=plan.call_sid)
         self.trunk = Trunk(
-            line=self.line, stream_sid=plan.stream_sid, vad=plan.vad, tell=partial(tell, "line"), log=log
+            line=self.line,
+            stream_sid=plan.stream_sid,
+            vad=plan.vad,
+            silence_s=plan.policy.silence_s,
+            tell=partial(tell, "line"),
+            log=log,
         )
         self.scribe = Scribe(archive=plan.archive, log=log)
         self.errands = Errands(
             model=plan.model,
             tools=plan.tools,
             prompt=plan.prompt,
+            endings=plan.endings,
             tell_agent=partial(tell, "model"),
             tell_result=partial(tell, "tools"),
             log=log,
@@ -317,15 +341,20 @@ class Call:
                     for name in self.supervisors:
                         await nursery.start(self._supervise, name)
                 self.tell("call", CallOpened(greeting=self.plan.greeting))
-                with trio.move_on_after(self.plan.policy.longest_s):
+                self._patience.deadline = self.opened_at + self.plan.policy.longest_s
+                with self._patience:
                     await self.trunk.gone.wait()
-                self.trunk.end("longest_call_s")
-                with trio.move_on_after(self.plan.policy.closing_s):
-                    await self._path_closed.wait()
+                if not self.trunk.gone.is_set():
+                    await self._say_goodbye()
+                await self._leave()
+                if not self._stopped["call"].is_set():
+                    with trio.move_on_after(self.plan.policy.closing_s):
+                        await self._path_closed.wait()
             finally:
                 self.trunk.end("cancelled")
                 with trio.CancelScope(shield=True):
                     try:
+                        await self._leave()
                         await self._wind_up()
                     finally:  # they are shielded: whatever went wrong, nobody may be left
                         for name in self.supervisors:
@@ -338,6 +367,11 @@ class Call:
         """Send a message of a part of the call that is no actor. Never waits, never raises."""
         for port in self.outlets[sender][type(message)]:
             port(message)
+
+    def dismiss(self, reason: str) -> None:
+        """End the call from outside: the caller is told goodbye, then the line is closed. Never waits."""
+        self._dismissal = reason
+        self._patience.cancel()
 
     def counts(self) -> dict[str, int]:
         """Return what was dropped and set aside in this call, by edge, and the line's bad messages."""
@@ -361,13 +395,28 @@ class Call:
         """Go on without the archive or the errands; without the actors or the line, end the call."""
         self.log.error("gave_up", supervisor=name, child=error.child, reason=error.reason)
         if name == "call":
-            await self._say_sorry()
+            await self._say_last(agent.APOLOGY)
         if name in {"call", "line"}:
             self.trunk.end("gave_up")
 
-    async def _say_sorry(self) -> None:
-        """Apologise without the actors, who are gone."""
-        clip = self.plan.cores.pacer.clips.get(agent.APOLOGY)
+    async def _say_goodbye(self) -> None:
+        """Stop the actors, so that nobody else speaks, and say that the call has to end."""
+        await self._stop("call")
+        await self._say_last(agent.STOPPING)
+        self.trunk.end(self._dismissal)
+
+    async def _leave(self) -> None:
+        """Say what comes next to whom it concerns, then close the line."""
+        if not self._left:
+            self._left = True
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(self.plan.policy.leaving_s):
+                    await self.plan.leaving(self.reason)
+                await self.line.aclose()
+
+    async def _say_last(self, name: str) -> None:
+        """Play a clip without the actors, who are gone."""
+        clip = self.plan.cores.pacer.clips.get(name)
         sound = b"" if clip is None else clip.audio
         self.trunk.put(SendClear())
         self.trunk.put(SendMedia(audio=sound + bytes([SILENCE]) * (-len(sound) % FRAME_BYTES)))

@@ -7,7 +7,7 @@ import attrs
 import structlog
 import trio
 
-from engine.actors.agent import END_CALL
+from engine.actors.agent import END_CALL, TRANSFER
 from engine.messages.errors import EngineBug, ProviderRefused
 from engine.messages.model import AskModel, CallTool, CancelModel, ModelFailed, ToolReturned
 from engine.providers.contract import Model, ModelEvent, ModelRequest, Tools, ToolSchema
@@ -29,17 +29,26 @@ END_CALL_TOOL = ToolSchema(
 )
 """The engine's own tool: the Agent obeys it, nothing runs."""
 
+TRANSFER_TOOL = ToolSchema(
+    name=TRANSFER,
+    description="Connect the caller to a person, when they ask for one or you cannot help. Say in this turn that you will.",
+    input_schema={"type": "object", "properties": {}, "additionalProperties": False},
+)
+"""The other one, where there is a person to be reached."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Errands:
     """What is under way for the agent, each errand a temporary child of one supervisor.
 
+    endings: the engine's own tools, after the tenant's.
     tell_agent, tell_result: put a model's events, a tool's results, into the Agent's mailbox.
     """
 
     model: Model
     tools: Tools
     prompt: str
+    endings: tuple[ToolSchema, ...] = (END_CALL_TOOL,)
     tell_agent: Callable[[ModelEvent | ModelFailed], None]
     tell_result: Callable[[ToolReturned], None]
     log: structlog.stdlib.BoundLogger
@@ -89,7 +98,7 @@ class Errands:
             id=ask.request,
             system=self.prompt,
             conversation=ask.conversation,
-            tools=(*self.tools.schemas(), END_CALL_TOOL),
+            tools=(*self.tools.schemas(), *self.endings),
         )
         async with self.model.reply(request) as events:
             async for event in events:

@@ -1,5 +1,6 @@
 """Trunk: a call's own end of its line. It reads and writes whatever becomes of the actors, and says when it is gone."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, assert_never
@@ -48,6 +49,7 @@ class Vad(Protocol):
 class Trunk:
     """The line's reader, with the voice activity detector, and its writer.
 
+    silence_s: a line that says nothing for this long is dead.
     tell: puts what the line brings into TwilioIO's mailbox.
     gone: set once the line is over, `reason` says why; what is sent afterwards goes nowhere.
     """
@@ -57,6 +59,7 @@ class Trunk:
     vad: Vad
     tell: Callable[[FromLine], None]
     log: structlog.stdlib.BoundLogger
+    silence_s: float = math.inf
     reason: str = attrs.field(init=False, default="")
     gone: trio.Event = attrs.field(init=False, factory=trio.Event)
     bad_messages: int = attrs.field(init=False, default=0)
@@ -112,8 +115,7 @@ class Trunk:
             case SendClear():
                 await self.line.send(twilio.clear(self.stream_sid))
             case CloseLine(reason=reason):
-                self.end(reason)
-                await self.line.aclose()
+                self.end(reason)  # the call closes it, once it has said what comes next
             case _:
                 assert_never(message)
 
@@ -121,10 +123,18 @@ class Trunk:
         """Turn the phone network's messages into ours. A bad one is counted and dropped."""
         task_status.started()
         while not self.gone.is_set():
+            text: str | bytes | None = None
+            with trio.move_on_after(self.silence_s):
+                try:
+                    text = await self.line.receive()
+                except trio.EndOfChannel:
+                    self.end("closed")
+                    return
+            if text is None:  # half-open: TCP would take minutes to find out
+                self.end("silent")
+                return
             try:
-                message = twilio.parse(await self.line.receive())
-            except trio.EndOfChannel:
-                self.end("closed")
+                message = twilio.parse(text)
             except WireError as error:
                 self._bad(str(error))
             else:

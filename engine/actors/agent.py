@@ -44,10 +44,21 @@ Inbox: TypeAlias = (
 END_CALL = "end_call"
 """The tool by which a model ends the call. It is the engine's: nothing runs, the line is closed after the goodbye."""
 
+TRANSFER = "transfer_to_person"
+"""The tool by which a model hands the caller over. The engine's too: the line is closed after the announcement, and what
+asks for the next step is told to dial."""
+
+ENDINGS = {
+    END_CALL: ("hang_up", "the call ends when this was heard"),
+    TRANSFER: ("transfer", "the caller is connected to a person when this was heard"),
+}
+"""Why the call ends by each of the engine's own tools, and what the model is told of it."""
+
 TOOL_LOST = "the answer was lost; what the tool does may be done all the same: look before trying again"
 """What a model is told of a tool whose answer never came."""
 
 GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
+CONNECTING, STOPPING = "transfer", "stopping"
 """The clips that an engine needs, by name."""
 
 
@@ -210,9 +221,10 @@ class Agent:
         reply = _held(self.reply)
         called = ToolCalled(turn=reply.turn, id=call.id, name=call.name, arguments=call.arguments)
         waits = attrs.evolve(reply, due=now + self.policy.stall_s)
-        if call.name == END_CALL:
-            answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value="the call ends when this was heard")
-            core = attrs.evolve(self, reply=attrs.evolve(waits, ending="hang_up"))
+        if call.name in ENDINGS:
+            ending, told = ENDINGS[call.name]
+            answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value=told)
+            core = attrs.evolve(self, reply=attrs.evolve(waits, ending=ending))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
         core = attrs.evolve(self, reply=waits, tools=self.tools | {call.id}, tools_due=now + self.policy.tools_s)
         core, effects = core._added(called, now)
@@ -244,10 +256,11 @@ class Agent:
         )
 
     def _finished(self, now: float) -> "Step":
-        """End the reply in hand; a reply without a word is an apology, or a goodbye if it ends the call."""
+        """End the reply in hand; a reply without a word is an apology, or what fits the end that it makes."""
         reply = _held(self.reply)
         if not reply.pieces:
-            return _chain(self._says_clip(GOODBYE if reply.ending else APOLOGY, now), lambda core: core._finished(now))
+            clip = {"": APOLOGY, "transfer": CONNECTING}.get(reply.ending, GOODBYE)
+            return _chain(self._says_clip(clip, now), lambda core: core._finished(now))
         effects: list[object] = [ReplyEnded(turn=reply.turn, pieces=reply.pieces)]
         if reply.ending:
             effects.append(HangUp(turn=reply.turn, index=reply.pieces - 1, reason=reply.ending))

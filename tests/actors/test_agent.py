@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.actors.agent import END_CALL, TOOL_LOST, Agent, AgentPolicy, Settling
+from engine.actors.agent import END_CALL, TOOL_LOST, TRANSFER, Agent, AgentPolicy, Settling
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -27,6 +27,7 @@ from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from tests.actors.steps import after, only, ran, sent, step
 
 PHRASES = {
+    "transfer": "One moment.",
     "greeting": "Hello, this is the clinic.",
     "still_there": "Are you there?",
     "goodbye": "Goodbye.",
@@ -276,6 +277,20 @@ def test_a_model_that_ends_the_call_without_a_word_says_goodbye() -> None:
     told = sent(ASKED, (tool("r1", "t1", END_CALL), 6.1), (waits("r1"), 6.2))
     assert [each.clip for each in only(PlayClip, told)] == ["goodbye"]
     assert told[-1] == HangUp(turn=1, index=0, reason="hang_up")
+
+
+def test_a_model_that_transfers_the_caller_closes_the_line_after_the_announcement() -> None:
+    told = sent(
+        ASKED, (text("r1", "I will put you through."), 6.0), (tool("r1", "t1", TRANSFER), 6.1), (waits("r1"), 6.2)
+    )
+    assert only(CallTool, told) == []
+    assert told[-2:] == [ReplyEnded(turn=1, pieces=1), HangUp(turn=1, index=0, reason="transfer")]
+
+
+def test_a_model_that_transfers_without_a_word_has_it_announced() -> None:
+    told = sent(ASKED, (tool("r1", "t1", TRANSFER), 6.1), (waits("r1"), 6.2))
+    assert [each.clip for each in only(PlayClip, told)] == ["transfer"]
+    assert told[-1] == HangUp(turn=1, index=0, reason="transfer")
 
 
 def test_a_tool_asked_for_with_the_end_of_the_call_is_waited_for() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Json, Noted, ToolAnswered, ToolCalled
-from engine.providers.local.dialogue import END_CALL, Reply, Stage, next_reply, spoken_offers
+from engine.providers.local.dialogue import END_CALL, TRANSFER, Reply, Stage, next_reply, spoken_offers
 from engine.providers.local.plot import Script, read_script
 from engine.providers.local.routing import Router, bag_of_words
 
@@ -124,7 +124,7 @@ class Call:
         id_ = f"{len(self.conversation)}"
         yield f"T: {name} {json.dumps(arguments)}"
         self.conversation.append(ToolCalled(turn=turn, id=id_, name=name, arguments=arguments))
-        if name == END_CALL:
+        if name in {END_CALL, TRANSFER}:
             self.ended = True
             return
         ok, value = self.clinic.run(name, arguments)
@@ -577,3 +577,15 @@ def test_offers_are_spoken_a_day_once() -> None:
     )
     assert spoken_offers(["nine", "ten", "eleven"]) == "nine, ten or eleven"
     assert spoken_offers([]) == ""
+
+
+def test_a_caller_who_asks_for_a_person_is_connected_where_there_is_one() -> None:
+    there = attrs.evolve(STAGE, tools=STAGE.tools | {TRANSFER})
+    happened = [*Call(stage=there).say("Can I speak to a real person?")]
+    assert happened == ["A: One moment, I will connect you with our team.", "T: transfer_to_person {}"]
+
+
+def test_a_caller_who_goes_on_after_a_transfer_was_cut_is_listened_to() -> None:
+    call = Call(stage=attrs.evolve(STAGE, tools=STAGE.tools | {TRANSFER}))
+    list(call.say("Can I speak to a real person?", heard=3))
+    assert any("day" in each for each in call.say("I'd like to book an appointment."))

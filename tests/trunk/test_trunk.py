@@ -261,13 +261,13 @@ async def test_only_the_first_reason_counts_and_it_is_told_once(autojump_clock: 
     assert rig.trunk.reason == "longest_call_s"
 
 
-async def test_the_line_is_closed_after_all_that_was_queued_before(autojump_clock: MockClock) -> None:
+async def test_the_line_is_over_after_all_that_was_queued_before(autojump_clock: MockClock) -> None:
     async with open_trunk(MemoryLine(send_s=1.0)) as rig:
         for message in (audio(1), audio(2), SendMark(name="m"), CloseLine(reason="hang_up"), audio(3)):
             rig.trunk.put(message)
         await rig.trunk.gone.wait()
         await trio.sleep(5.0)
-    assert rig.sent == ["audio 1", "audio 2", "mark m", "close"]
+    assert rig.sent == ["audio 1", "audio 2", "mark m"]  # the call closes it, once it has said what comes next
     assert rig.told == [LineEnded(reason="hang_up")]
 
 
@@ -311,7 +311,7 @@ async def test_a_writer_killed_before_its_message_went_out_loses_none(autojump_c
         await trio.sleep(1.5)  # the mark is on its way
         rig.supervisor.cancel("writer")
         await rig.trunk.gone.wait()
-    assert rig.sent == ["audio 1", "mark a", "close"]
+    assert (rig.sent, rig.trunk.reason) == (["audio 1", "mark a"], "hang_up")
 
 
 async def test_a_writer_killed_while_its_message_was_out_already_sends_that_one_again_and_no_other(
@@ -344,3 +344,18 @@ async def test_a_reader_killed_while_it_waits_hears_what_comes_next(autojump_clo
         await rig.hears(DTMF, STOP)
         await rig.trunk.gone.wait()
     assert rig.told == [LineDtmf(digit="5"), LineEnded(reason="stop")]
+
+
+# ── a line that says nothing ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_line_that_says_nothing_for_its_time_is_dead(autojump_clock: MockClock) -> None:
+    async with open_trunk() as rig:
+        rig.trunk.silence_s = 10.0
+        await trio.sleep(9.0)
+        await rig.hears(incoming("something new"))
+        await trio.sleep(9.0)
+        assert not rig.trunk.gone.is_set()
+        await trio.sleep(1.5)
+    assert rig.trunk.reason == "silent"
+    assert rig.told == [LineEnded(reason="silent")]

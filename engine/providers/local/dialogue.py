@@ -25,6 +25,7 @@ from engine.providers.local.routing import Route
 from engine.providers.local.when import When, understand
 
 END_CALL: Final = "end_call"
+TRANSFER: Final = "transfer_to_person"
 """The engine's own tool, without arguments: the call ends once what was said has been heard."""
 
 # How many of what was offered are read out: what a listener keeps in mind.
@@ -79,7 +80,7 @@ def next_reply(stage: Stage, conversation: Sequence[Entry]) -> Reply:
                 name, arguments = state.running.get(id_, ("", {}))
                 running = {each: run for each, run in state.running.items() if each != id_}
                 state = attrs.evolve(state, running=running)
-                if name == END_CALL:
+                if name in {END_CALL, TRANSFER}:
                     reply = Reply()
                     continue
                 state = _Ear(stage).learn(state, name, arguments, value, ok=ok)
@@ -165,7 +166,7 @@ class State:
     was_prompted: bool = False
     turn: int = -1
     running: Mapping[str, tuple[str, Mapping[str, Json]]] = attrs.field(factory=dict)
-    mood: Literal["", "repeat", "wait", "end"] = ""
+    mood: Literal["", "repeat", "wait", "transfer", "end"] = ""
 
 
 # ── what the caller and the tools change ──────────────────────────────────────────────────────────────────────────────
@@ -293,9 +294,11 @@ class _Ear:
                 return attrs.evolve(state, errand=None, queue=(), asked="more", preface=reply)
             case "start":
                 return attrs.evolve(self._begin(state, name, text), preface=reply)
+            case "transfer" if TRANSFER in self.stage.tools:
+                return attrs.evolve(state, mood="transfer")
             case "say" if intent.ends_when_idle and state.asked == "more":
                 return attrs.evolve(state, mood="end")
-            case "say":
+            case "say" | "transfer":
                 return attrs.evolve(state, preface=reply, asked=state.asked or ("" if intent.is_small else "more"))
 
     def _begin(self, state: State, name: str, text: str) -> State:
@@ -503,11 +506,14 @@ class _Act:
             ended = attrs.evolve(state, said=(self._told(script.goodbye),), asked="more", errand=None)
             calls = ((END_CALL, dict[str, Json]()),) if END_CALL in self.stage.tools else ()
             return ended, Reply(texts=ended.said, calls=calls)
+        if state.mood == "transfer":
+            left = attrs.evolve(state, said=(self._told(script.connecting),), asked="more", errand=None)
+            return left, Reply(texts=left.said, calls=((TRANSFER, dict[str, Json]()),))
         if state.mood == "wait":
             return state, Reply(texts=state.preface)
         if state.mood == "repeat" and state.said:
             return state, Reply(texts=state.said)
-        if any(name != END_CALL for name, _ in state.running.values()):
+        if any(name not in {END_CALL, TRANSFER} for name, _ in state.running.values()):
             return state, Reply(texts=(script.wait,))
         if state.misses >= _PATIENCE:
             return self._say(attrs.evolve(state, errand=None, queue=(), misses=0), self._told(script.human), "more")

