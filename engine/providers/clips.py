@@ -9,10 +9,14 @@ from typing import Final
 import structlog
 import trio
 
-from engine.messages.errors import ConfigError
+from engine.messages.errors import ConfigError, ProviderError
 from engine.providers.contract import Voice
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
+
+
+AT_ONCE: Final = 4
+"""Texts that a voice is given at a time: vendors' smallest plans speak so many, and a cold start waits for them."""
 
 
 async def render_clips(
@@ -24,27 +28,42 @@ async def render_clips(
     that were rendered stay in the folder.
     """
     clips: dict[str, bytes] = {}
-    new = 0
-    for name, text in texts.items():
-        path = trio.Path(folder / _file_name(voice, text))
-        try:
-            if await path.exists():
-                clips[name] = await path.read_bytes()
-                continue
-            clips[name] = await voice.render(text)
-            await path.parent.mkdir(parents=True, exist_ok=True)
-            # Written aside and moved into place: neither a kill nor another process at the same leaves half of a clip.
-            aside = path.with_suffix(f".{os.getpid()}.part")
-            await aside.write_bytes(clips[name])
-            await aside.rename(path)
-        except OSError as error:
-            raise ConfigError(
-                f"storage.clips: {folder} cannot be used: {(error.strerror or str(error)).lower()}"
-            ) from error
-        new += 1
+    failures: list[ConfigError | ProviderError] = []
+    slots, new = trio.CapacityLimiter(AT_ONCE), 0
+
+    async def one(name: str, text: str) -> None:
+        nonlocal new
+        async with slots:
+            try:
+                path = trio.Path(folder / _file_name(voice, text))
+                if await path.exists():
+                    clips[name] = await path.read_bytes()
+                    return
+                clips[name] = await voice.render(text)
+                new += 1
+                await _keep(path, clips[name])
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                failures.append(ConfigError(f"storage.clips: {folder} cannot be used: {why}"))
+            except ProviderError as error:
+                failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for name, text in texts.items():
+            nursery.start_soon(one, name, text)
+    if failures:
+        raise failures[0]
     if new:
         progress(f"rendered {new} clips in the voice '{voice.voice}'")
-    return clips
+    return {name: clips[name] for name in texts}
+
+
+async def _keep(path: trio.Path, clip: bytes) -> None:
+    """Write a clip aside and move it into place: neither a kill nor another process at the same leaves half of it."""
+    await path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.part")
+    await aside.write_bytes(clip)
+    await aside.rename(path)
 
 
 def _file_name(voice: Voice, text: str) -> str:

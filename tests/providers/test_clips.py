@@ -71,7 +71,7 @@ async def test_each_voice_has_clips_of_its_own(other: LetterVoice, folder: Path)
     await render_clips(TEXTS, LetterVoice(), folder)
     clips = await render_clips(TEXTS, other, folder)
     assert clips["greeting"] == f"{other.vendor} {other.voice} Hello.".encode()
-    assert other.rendered == list(TEXTS.values())
+    assert sorted(other.rendered) == sorted(TEXTS.values())
 
 
 async def test_a_text_may_hold_anything(folder: Path) -> None:
@@ -97,8 +97,8 @@ async def begun(folder: Path, *, process: int) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trio.Path, "rename", killed)
         patch.setattr(os, "getpid", lambda: process)
-        with pytest.raises(Killed):
-            await render_clips(TEXTS, LetterVoice(), folder)
+        with pytest.RaisesGroup(Killed):
+            await render_clips({"greeting": TEXTS["greeting"]}, LetterVoice(), folder)
     left = only_file(folder)
     await trio.Path(left).write_bytes(b"half")
     return left
@@ -108,7 +108,7 @@ async def test_a_kill_before_a_clip_is_whole_leaves_none(folder: Path) -> None:
     await begun(folder, process=os.getpid())
     voice = LetterVoice()
     clips = await render_clips(TEXTS, voice, folder)
-    assert voice.rendered == list(TEXTS.values())
+    assert sorted(voice.rendered) == sorted(TEXTS.values())
     assert clips["greeting"] == b"letters plain Hello."
     assert await render_clips(TEXTS, LetterVoice(), folder) == clips
 
@@ -119,7 +119,7 @@ async def test_what_another_process_has_begun_is_left_to_it(folder: Path) -> Non
     assert theirs.read_bytes() == b"half"
 
 
-async def test_a_voice_that_fails_costs_the_clip_and_none_before_it(folder: Path) -> None:
+async def test_a_voice_that_fails_costs_its_clip_and_no_other(folder: Path) -> None:
     with pytest.raises(ProviderDown):
         await render_clips(TEXTS, LetterVoice(fails_at="Goodbye."), folder)
     voice = LetterVoice()
