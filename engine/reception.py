@@ -19,10 +19,13 @@ from engine.actors.turn_detector import TurnDetector
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
+from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
 from engine.loop import StepRaised, shown
-from engine.messages.errors import WireError
+from engine.messages.admission import NextStep, Ticket
+from engine.messages.errors import ConfigError, EngineBug, WireError
 from engine.messages.model import CallTool, ToolReturned
 from engine.messages.records import Record, Timing
+from engine.metrics import Metrics
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.settings import Settings, Tenant
 from engine.storage.runner import Runner
@@ -36,16 +39,16 @@ _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 START_S: Final = 5.0
 """How long a new line may take to say `start`: Twilio says it at once, a slow network within a second."""
 
-ENDED_KEPT: Final = 10_000
-"""Ended calls whose reason is remembered for `/voice/after`, which comes within a second of the end."""
+STEPS_KEPT: Final = 10_000
+"""Ended calls whose next step is remembered here too: `/voice/after` comes within a second of the end."""
 
 DUMPS_A_CALL: Final = 20
 """Raised steps of one call that are written down; a core that raises at every frame must not fill a disk."""
 
-BROKEN_OFF: Final = frozenset({"gave_up", "cancelled", "the line takes no more", "closed", "longest_call_s"})
-"""Ends of a call that nobody wanted: the caller is told that we were cut off.
+WANTED: Final = frozenset({"hang_up", "idle", "longest_call_s", "stopping"})
+"""Ends of a call after which nothing is left to be said. "stop" is not among them: the caller has gone, nobody asks.
 
-"closed": the socket went without `stop`. Who has hung up does not hear the apology, who has not was cut off.
+Whoever was cut off in any other way is told so when the phone network asks what comes next.
 """
 
 
@@ -76,38 +79,81 @@ class Reception:
     runner: Runner
     tool_runner: Runner
     dumps: Path
+    metrics: Metrics = attrs.field(factory=Metrics)
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
-    _ended: OrderedDict[str, str] = attrs.field(init=False, factory=OrderedDict)
+    _steps: OrderedDict[str, NextStep] = attrs.field(init=False, factory=OrderedDict)
 
-    async def answer(self, line: Line) -> None:
+    async def answer(self, line: Line, ticket: Ticket) -> None:
         """Serve the call on `line` to its end. A line that never says `start` is closed, and said so in the log.
 
         Cancelled: the call's end is recorded, its tools are waited for, then it is over.
         """
-        start = await self._start(line)
-        if start is None:
-            return
-        sid, parameters = start.call_sid, start.custom_parameters
-        tenant = self.tenants.get(parameters.get("tenant", ""))
-        if tenant is None or sid in self.calls:
-            why = f"unknown tenant {parameters.get('tenant')!r}" if tenant is None else "this call has a line already"
-            _log.warning("line_refused", call_sid=sid, why=why)
-            return
-        call = Call(line=line, plan=self._plan(start, tenant))
-        self.calls[sid] = call
-        try:
-            await call.run()
-        finally:
-            del self.calls[sid]
-            self._ended[sid] = call.reason
-            while len(self._ended) > ENDED_KEPT:
-                self._ended.popitem(last=False)
+        with structlog.contextvars.bound_contextvars(call_sid=ticket.call_sid):
+            start = await self._start(line)
+            if start is None:
+                return
+            sid = ticket.call_sid
+            tenant = self.tenants.get(ticket.tenant)
+            if start.call_sid != sid:
+                self._refuse("cross call", f"its ticket is not for this call: {start.call_sid!r}")
+            elif tenant is None:
+                self._refuse("unknown tenant", f"unknown tenant {ticket.tenant!r}")
+            elif sid in self.calls:
+                self._refuse("second line", "this call has a line already")
+            else:
+                self.calls[sid] = call = Call(line=line, plan=self._plan(start, ticket, tenant))
+                try:
+                    await call.run()
+                finally:
+                    del self.calls[sid]
 
-    def ended(self, call_sid: str) -> str | None:
-        """Return why the engine ended a call, or None when nobody wanted it to end, or it is not known here."""
-        call = self.calls.get(call_sid)
-        reason = call.reason if call is not None else self._ended.get(call_sid)
-        return None if not reason or reason in BROKEN_OFF else reason
+    def offered(self, tenant: Tenant) -> tuple[ToolSchema, ...]:
+        """Return the tools that a tenant's model is offered, as a request has them."""
+        nobody = CallContext(call_sid="", tenant=tenant.id, caller="")
+        toolbox = self.businesses.toolbox_for(tenant.tools, tenant.clinic or {}, call=nobody)
+        return (*ToolDesk(toolbox=toolbox, runner=self.tool_runner, store=self.store).schemas(), *_endings(tenant))
+
+    def dismiss(self, reason: str) -> None:
+        """Have every caller told goodbye, and every call ended. Never waits."""
+        for call in self.calls.values():
+            call.dismiss(reason)
+
+    async def next_step(self, call_sid: str) -> NextStep | None:
+        """Return what comes after a call's stream; None where nobody wanted it to end.
+
+        Raises what the store raises: another process may have served the call.
+        """
+        if call_sid in self._steps:
+            return self._steps[call_sid]
+        return await self.runner(partial(self.store.next_step, call_sid))
+
+    async def _leaving(self, call_sid: str, tenant: Tenant, reason: str) -> None:
+        """Write down what comes next, before the line is closed: the question may be put to another process."""
+        step = self._step_after(tenant, reason)
+        if step is None:
+            return
+        self._steps[call_sid] = step
+        while len(self._steps) > STEPS_KEPT:
+            self._steps.popitem(last=False)
+        try:
+            await self.runner(partial(self.store.put_next_step, call_sid, step))
+        except (ConfigError, EngineBug) as error:
+            _log.warning("next_step_not_stored", why=str(error))
+
+    def _step_after(self, tenant: Tenant, reason: str) -> NextStep | None:
+        human = tenant.human_number or ""
+        if reason == "transfer" and human:
+            return NextStep(kind="transfer", number=human)
+        if reason in WANTED:
+            return NextStep(kind="hangup")
+        if reason == "gave_up":  # the apology was played
+            to_human = human and "transfer" in self.settings.supervisor.on_exhausted
+            return NextStep(kind="transfer", number=human) if to_human else NextStep(kind="hangup")
+        return None
+
+    def _refuse(self, reason: str, why: str) -> None:
+        _log.warning("line_refused", why=why)
+        self.metrics.refused("start", reason)
 
     async def _start(self, line: Line) -> twilio.Start | None:
         """Return the line's `start`, or None if it does not come in time."""
@@ -116,24 +162,23 @@ class Reception:
                 try:
                     message = twilio.parse(await line.receive())
                 except WireError as error:
-                    _log.warning("line_refused", why=str(error))
+                    self._refuse("malformed", str(error))
                     return None
                 except trio.EndOfChannel:
-                    _log.warning("line_refused", why="it closed before 'start'")
+                    self._refuse("closed", "it closed before 'start'")
                     return None
                 if isinstance(message, twilio.Start):
                     coding = (message.encoding, message.sample_rate_hz, message.channels)
                     if coding != ("audio/x-mulaw", RATE_HZ, 1):
-                        _log.warning("line_refused", why="its audio is {} at {} Hz, channels: {}".format(*coding))
+                        self._refuse("audio format", "its audio is {} at {} Hz, channels: {}".format(*coding))
                         return None
                     return message
-        _log.warning("line_refused", why=f"no 'start' within {START_S:g} s")
+        self._refuse("no start", f"no 'start' within {START_S:g} s")
         return None
 
-    def _plan(self, start: twilio.Start, tenant: Tenant) -> Plan:
+    def _plan(self, start: twilio.Start, ticket: Ticket, tenant: Tenant) -> Plan:
         settings, team = self.settings, self.teams[tenant.id]
-        caller = start.custom_parameters.get("caller", "")
-        context = CallContext(call_sid=start.call_sid, tenant=tenant.id, caller=caller)
+        context = CallContext(call_sid=start.call_sid, tenant=tenant.id, caller=ticket.caller)
         toolbox = self.businesses.toolbox_for(tenant.tools, tenant.clinic or {}, call=context)
         texts = tenant.clips
         clips = {name: Clip(text=texts[name], audio=audio) for name, audio in team.clips.items()}
@@ -156,15 +201,22 @@ class Reception:
                     for name, each in attrs.asdict(settings.actors, recurse=False).items()
                 },
                 longest_s=tenant.limits.longest_call_s or settings.call.longest_call_s,
+                silence_s=settings.door.silence_s,
             ),
             recogniser=team.recogniser,
             voice=team.voice,
             model=team.model,
             tools=ToolDesk(toolbox=toolbox, runner=self.tool_runner, store=self.store),
-            archive=StoreArchive(store=self.store, runner=self.runner, start=start, tenant=tenant.id, caller=caller),
+            archive=StoreArchive(store=self.store, runner=self.runner, stream_sid=start.stream_sid, ticket=ticket),
             vad=team.vad(),
+            endings=_endings(tenant),
+            leaving=partial(self._leaving, ticket.call_sid, tenant),
             on_raise=Dumps(folder=self.dumps, call_sid=start.call_sid),
         )
+
+
+def _endings(tenant: Tenant) -> tuple[ToolSchema, ...]:
+    return (END_CALL_TOOL, TRANSFER_TOOL) if tenant.human_number else (END_CALL_TOOL,)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,20 +242,18 @@ class StoreArchive:
 
     store: Store
     runner: Runner
-    start: twilio.Start
-    tenant: str
-    caller: str
+    stream_sid: str
+    ticket: Ticket
 
     async def opened(self) -> None:
         """Write down that the call began."""
-        called = self.start.custom_parameters.get("dialled", "")
         row = partial(
             self.store.call_started,
-            call_sid=self.start.call_sid,
-            stream_sid=self.start.stream_sid,
-            tenant=self.tenant,
-            caller=self.caller,
-            called=called,
+            call_sid=self.ticket.call_sid,
+            stream_sid=self.stream_sid,
+            tenant=self.ticket.tenant,
+            caller=self.ticket.caller,
+            called=self.ticket.dialled,
             at=dt.datetime.now(dt.UTC),
         )
         await self.runner(row)
@@ -211,11 +261,11 @@ class StoreArchive:
     async def put(self, item: Record | Timing) -> None:
         """Write an entry of the conversation, or a timing."""
         write = self.store.put_entry if isinstance(item, Record) else self.store.put_timing
-        await self.runner(partial(write, self.start.call_sid, item))  # type: ignore[arg-type]
+        await self.runner(partial(write, self.ticket.call_sid, item))  # type: ignore[arg-type]
 
     async def ended(self, reason: str) -> None:
         """Write down how the call ended."""
-        await self.runner(partial(self.store.call_ended, self.start.call_sid, reason, dt.datetime.now(dt.UTC)))
+        await self.runner(partial(self.store.call_ended, self.ticket.call_sid, reason, dt.datetime.now(dt.UTC)))
 
 
 @attrs.define(eq=False)

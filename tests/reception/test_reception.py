@@ -18,11 +18,13 @@ from trio.testing import MockClock
 from engine import reception as reception_module
 from engine.actors.agent import Agent
 from engine.loop import Kind, Remedy, StepRaised
+from engine.messages.admission import NextStep, Ticket
 from engine.messages.conversation import AgentSaid, CallerSaid
 from engine.messages.errors import ConfigError, ProviderDown
+from engine.messages.model import ModelEnded, ModelText, ModelToolCall
 from engine.messages.supervision import Tick
 from engine.messages.turns import TurnEnded
-from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
+from engine.providers.contract import ModelEvent, ModelRequest, Seam, VoiceAsk, VoiceEvent
 from engine.reception import DUMPS_A_CALL, START_S, Dumps, Reception, Team
 from engine.settings import LimitSettings, Settings, Tenant
 from engine.storage.runner import inline
@@ -46,17 +48,13 @@ TENANT = Tenant(
 )
 
 
-def start(
-    *, call_sid: str = SID, parameters: Mapping[str, str] | None = None, coding: Mapping[str, object] | None = None
-) -> str:
+def start(*, call_sid: str = SID, coding: Mapping[str, object] | None = None) -> str:
     body = {
         "accountSid": "AC1",
         "callSid": call_sid,
         "tracks": ["inbound"],
         "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1, **(coding or {})},
-        "customParameters": {"tenant": "clinic", "caller": "+15550100001", "dialled": "+15550100002"}
-        if parameters is None
-        else dict(parameters),
+        "customParameters": {},
     }
     return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": VirtualPhone().stream_sid, "start": body})
 
@@ -72,6 +70,10 @@ class Line(VirtualPhone):
             await trio.lowlevel.checkpoint()
             return self.opening.popleft()
         return await super().receive()
+
+
+def ticket(call_sid: str = SID, tenant: str = "clinic") -> Ticket:
+    return Ticket(call_sid=call_sid, tenant=tenant, caller="+15550100001", dialled="+15550100002")
 
 
 def line(*opening: str | bytes) -> Line:
@@ -110,12 +112,12 @@ def team(tenant: Tenant) -> Team:
 
 
 @asynccontextmanager
-async def answered(reception: Reception, phone: Line) -> AsyncIterator[trio.CancelScope]:
+async def answered(reception: Reception, phone: Line, call_sid: str = SID) -> AsyncIterator[trio.CancelScope]:
     """Serve a phone's call while the body runs, and to its end. Gives the scope of the answering."""
     async with trio.open_nursery() as nursery:
         await nursery.start(phone.run)
         async with trio.open_nursery() as calls:
-            calls.start_soon(reception.answer, phone)
+            calls.start_soon(reception.answer, phone, ticket(call_sid))
             yield calls.cancel_scope
         nursery.cancel_scope.cancel()
 
@@ -140,7 +142,6 @@ async def test_a_call_is_greeted_heard_answered_and_written_down(
         await trio.sleep(4.0)
         phone.say(["good", "morning"])
         await trio.sleep(6.0)
-        assert reception.ended(SID) is None
         phone.hang_up()
     assert phone.words() == ["welcome", "to", "the", "clinic", "you", "said", "good", "morning"]
     said = [row.entry for row in store.conversation(SID)]
@@ -150,7 +151,6 @@ async def test_a_call_is_greeted_heard_answered_and_written_down(
         AgentSaid(turn=1, text="you said good morning"),
     ]
     assert rows(tmp_path) == [(SID, "stop")]
-    assert reception.ended(SID) == "stop"
     assert reception.calls == {}
 
 
@@ -169,7 +169,7 @@ async def test_two_calls_at_once_do_not_meet(
 ) -> None:
     other = "CA" + "2" * 32
     first, second = Line(), line(CONNECTED, start(call_sid=other))
-    async with answered(reception, first), answered(reception, second):
+    async with answered(reception, first), answered(reception, second, other):
         await trio.sleep(4.0)
         first.say(["first", "words"])
         second.say(["second", "words"])
@@ -205,7 +205,7 @@ async def test_a_line_that_says_nothing_is_given_up_after_five_seconds(
             raise AssertionError
 
     with capture_logs() as logs:
-        await reception.answer(Mute())
+        await reception.answer(Mute(), ticket())
     assert trio.current_time() == START_S == 5.0
     assert refusals(logs) == ["no 'start' within 5 s"]
 
@@ -219,7 +219,7 @@ async def test_a_line_that_says_everything_but_start_is_given_up_after_five_seco
             return CONNECTED
 
     with capture_logs() as logs:
-        await reception.answer(Evasive())
+        await reception.answer(Evasive(), ticket())
     assert trio.current_time() == 5.0
     assert refusals(logs) == ["no 'start' within 5 s"]
 
@@ -230,12 +230,11 @@ async def test_a_line_that_says_everything_but_start_is_given_up_after_five_seco
         (["hello"], "message is not json: 'hello'"),
         ([b"\xff\xff"], r"message is not utf-8 at byte 0: b'\xff\xff'"),
         ([CONNECTED, '{"event": "start"}'], "field 'start' is missing; got ['event']"),
-        ([CONNECTED, start(parameters={})], "unknown tenant None"),
-        ([CONNECTED, start(parameters={"tenant": "bakery"})], "unknown tenant 'bakery'"),
         ([CONNECTED, start(coding={"encoding": "audio/opus"})], "its audio is audio/opus at 8000 Hz, channels: 1"),
         ([CONNECTED, start(coding={"sampleRate": 16000})], "its audio is audio/x-mulaw at 16000 Hz, channels: 1"),
         ([CONNECTED, start(coding={"channels": 2})], "its audio is audio/x-mulaw at 8000 Hz, channels: 2"),
-        ([CONNECTED, start(call_sid="../../etc")], None),
+        ([CONNECTED, start(call_sid="../../etc")], "its ticket is not for this call: '../../etc'"),
+        ([CONNECTED, start(call_sid="CA" + "2" * 32)], f"its ticket is not for this call: 'CA{'2' * 32}'"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -243,7 +242,7 @@ async def test_a_line_that_cannot_be_a_call_is_refused_at_once_and_leaves_no_row
     opening: list[str | bytes], why: str | None, reception: Reception, autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     with capture_logs() as logs:
-        await reception.answer(line(*opening))
+        await reception.answer(line(*opening), ticket())
     (said,) = refusals(logs)
     assert why is None or said == why
     assert trio.current_time() < 0.1
@@ -255,7 +254,7 @@ async def test_a_line_that_closes_before_start_is_refused(reception: Reception, 
     phone = line(CONNECTED)
     phone.vanish()
     with capture_logs() as logs:
-        await reception.answer(phone)
+        await reception.answer(phone, ticket())
     assert refusals(logs) == ["it closed before 'start'"]
 
 
@@ -266,7 +265,7 @@ async def test_a_second_line_for_a_call_is_refused_and_the_first_goes_on(
     with capture_logs() as logs:
         async with answered(reception, phone):
             await trio.sleep(4.0)
-            await reception.answer(Line())
+            await reception.answer(Line(), ticket())
             assert refusals(logs) == ["this call has a line already"]
             assert list(reception.calls) == [SID]
             phone.say(["good", "morning"])
@@ -287,29 +286,109 @@ async def test_an_end_that_the_agent_wanted_is_known_when_the_phone_network_asks
         await trio.sleep(4.0)
         phone.say(["good", "bye"])
     assert rows(tmp_path) == [(SID, "hang_up")]
-    assert reception.ended(SID) == "hang_up"
+    assert await reception.next_step(SID) == NextStep(kind="hangup")
 
 
-async def test_the_reason_is_known_while_the_call_is_still_being_wound_up(
-    reception: Reception, autojump_clock: MockClock
+async def test_what_comes_next_is_known_before_the_line_is_closed_and_in_every_process(
+    reception: Reception, store: Store, autojump_clock: MockClock
 ) -> None:
-    async def slowly(work: Callable[[], T], /) -> T:
-        await trio.sleep(1.0)
-        return work()
+    @attrs.define
+    class Asking(Line):
+        """Asks at once what comes next, as the phone network does, of a process that never saw the call."""
 
-    reception.runner = slowly
+        told: list[NextStep | None] = attrs.field(factory=list)
+
+        async def aclose(self) -> None:
+            self.told.append(store.next_step(SID))
+            await super().aclose()
+
+    phone = Asking()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "bye"])
+    assert phone.told[0] == NextStep(kind="hangup")
+    assert await reception.next_step(SID) == NextStep(kind="hangup")
+
+
+@attrs.frozen(kw_only=True)
+class Connecting(VirtualModel):
+    """A model that puts every caller through."""
+
+    async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        assert "transfer_to_person" in {tool.name for tool in request.tools}
+        yield ModelText(request=request.id, text="one moment")
+        yield ModelToolCall(request=request.id, id="t1", name="transfer_to_person", arguments={})
+        yield ModelEnded(request=request.id, stop="tool_use")
+
+
+async def test_a_transfer_is_announced_heard_and_then_dialled(
+    reception: Reception, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    reception.tenants = {"clinic": attrs.evolve(TENANT, human_number="+15550100003")}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), model=Connecting(answer=str))}
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(4.0)
+        phone.say(["a", "person", "please"])
+    assert phone.words()[-2:] == ["one", "moment"]
+    assert rows(tmp_path) == [(SID, "transfer")]
+    assert await reception.next_step(SID) == NextStep(kind="transfer", number="+15550100003")
+
+
+async def test_a_tenant_without_a_human_number_offers_no_transfer(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    offered = list[tuple[str, ...]]()
+
+    @attrs.frozen(kw_only=True)
+    class Noting(VirtualModel):
+        async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+            offered.append(tuple(tool.name for tool in request.tools))
+            yield ModelText(request=request.id, text="hello")
+            yield ModelEnded(request=request.id, stop="end_turn")
+
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), model=Noting(answer=str))}
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(4.0)
         phone.hang_up()
-        await trio.sleep(0.5)
-        assert list(reception.calls) == [SID]
-        assert reception.ended(SID) == "stop"
-    assert reception.ended(SID) == "stop"
+    assert offered == [("end_call",)]
 
 
-def test_a_call_that_was_never_here_ended_for_no_reason(reception: Reception) -> None:
-    assert reception.ended(SID) is None
+async def test_what_comes_next_is_remembered_while_the_database_is_away(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    async def away(work: Callable[[], T], /) -> T:
+        await trio.lowlevel.checkpoint()
+        raise ConfigError("database 'x' cannot be used: locked")
+
+    reception.runner = away
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "bye"])
+    assert await reception.next_step(SID) == NextStep(kind="hangup")
+
+
+async def test_a_call_that_was_never_here_has_no_next_step(reception: Reception) -> None:
+    assert await reception.next_step(SID) is None
+
+
+async def test_a_dismissed_caller_is_told_goodbye_and_the_call_is_written_down(
+    reception: Reception, store: Store, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(2.0)
+        reception.dismiss("stopping")
+    assert " ".join(phone.words()).endswith(TENANT.texts.stopping)
+    assert rows(tmp_path) == [(SID, "stopping")]
+    assert [type(row.entry) for row in store.conversation(SID)] == [AgentSaid, CallerSaid, AgentSaid]
+    assert await reception.next_step(SID) == NextStep(kind="hangup")
 
 
 async def vanishes(phone: Line, _reception: Reception, _scope: trio.CancelScope) -> None:
@@ -342,7 +421,7 @@ async def test_a_call_that_nobody_wanted_to_end_is_closed_with_its_reason_and_th
         await trio.sleep(1.0)
         await ending(phone, reception, scope)
     assert rows(tmp_path) == [(SID, reason)]
-    assert reception.ended(SID) is None  # what `/voice/after` apologises for
+    assert await reception.next_step(SID) is None  # what `/voice/after` apologises for
     assert reception.calls == {}
 
 
@@ -359,7 +438,22 @@ async def test_a_call_whose_voice_is_gone_for_good_apologises_and_is_closed_as_g
         await trio.sleep(1.0)
     assert " ".join(phone.words()).endswith(TENANT.texts.apology)
     assert rows(tmp_path) == [(SID, "gave_up")]
-    assert reception.ended(SID) is None
+    assert await reception.next_step(SID) == NextStep(kind="hangup")
+
+
+async def test_a_call_that_gives_up_goes_to_the_tenants_human_if_there_is_one(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    class Mute(VirtualVoice):
+        async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
+            raise ProviderDown("gone")
+
+    reception.tenants = {"clinic": attrs.evolve(TENANT, human_number="+15550100003")}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), voice=Mute())}
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(1.0)
+    assert await reception.next_step(SID) == NextStep(kind="transfer", number="+15550100003")
 
 
 async def test_a_call_that_is_cancelled_keeps_what_was_said(
@@ -396,17 +490,24 @@ async def test_a_call_is_answered_while_the_database_is_away(
     assert store.ended_reason(SID) == "stop"
 
 
-async def test_only_so_many_ended_calls_are_remembered(
+async def test_only_so_many_next_steps_are_remembered(
     reception: Reception, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reception_module, "ENDED_KEPT", 2)
+    async def forgets(work: Callable[[], T], /) -> T:
+        await trio.lowlevel.checkpoint()
+        raise ConfigError("database 'x' cannot be used: locked")
+
+    monkeypatch.setattr(reception_module, "STEPS_KEPT", 2)
+    reception.runner = forgets
     sids = [f"CA{number:032}" for number in range(3)]
     for sid in sids:
         phone = line(CONNECTED, start(call_sid=sid))
-        async with answered(reception, phone):
-            await trio.sleep(1.0)
-            phone.hang_up()
-    assert [reception.ended(sid) for sid in sids] == [None, "stop", "stop"]
+        async with answered(reception, phone, sid):
+            await trio.sleep(4.0)
+            phone.say(["good", "bye"])
+    with pytest.raises(ConfigError):
+        await reception.next_step(sids[0])
+    assert [await reception.next_step(sid) for sid in sids[1:]] == [NextStep(kind="hangup")] * 2
 
 
 # ── steps that raised ─────────────────────────────────────────────────────────────────────────────────────────────────
