@@ -1,11 +1,14 @@
 """The store: every call, its conversation as it goes, its timings, and the ledger of its tool runs.
 
+And what the worker processes must agree on: which stream tokens are used up, what comes after a call's stream, what
+Twilio reported.
+
 Every write may be repeated: done again after a crash, it changes nothing. Methods block; call them through a `Runner`.
 All raise `ConfigError` where the operator must act, `EngineBug` where what is written contradicts what is there.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Self, assert_never
 
 import attrs
@@ -14,6 +17,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Connection,
     Float,
     ForeignKey,
     Integer,
@@ -23,16 +27,22 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    delete,
     select,
     update,
 )
 
+from engine.messages.admission import NextStep
+from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Json, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import EngineBug
 from engine.messages.records import Record, Timing
 from engine.storage.database import BUSY_S, Database, Schema, open_database
 from engine.storage.ledger import ToolRun, ToolStatus
 from engine.storage.moments import Clock, UtcDateTime, utc_now
+
+CLOCKS_APART: Final = timedelta(minutes=10)
+"""How far the clocks of two machines may differ: for one that is behind, a token has not expired yet."""
 
 _metadata = MetaData()
 
@@ -89,7 +99,52 @@ _tool_runs = Table(
     CheckConstraint("status IN ('recorded', 'done', 'failed')"),
 )
 
-_SCHEMA: Final = Schema(name="store", metadata=_metadata)
+# No foreign keys in what follows: a call that never opened has a next step, and reports too.
+
+_used_tokens = Table(
+    "used_tokens",
+    _metadata,
+    Column("id", String, primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+_next_steps = Table(
+    "next_steps",
+    _metadata,
+    Column("call_sid", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("say", Text, nullable=False),
+    Column("number", String, nullable=False),
+    CheckConstraint("kind = 'hangup' AND number = '' OR kind = 'transfer' AND number <> ''"),
+)
+
+_call_reports = Table(
+    "call_reports",
+    _metadata,
+    Column("call_sid", String, primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("status", String, primary_key=True),
+    Column("at", UtcDateTime),
+    Column("duration_s", Integer),
+    Column("sip_code", String, nullable=False),
+)
+
+_stream_reports = Table(
+    "stream_reports",
+    _metadata,
+    Column("call_sid", String, primary_key=True),
+    Column("stream_sid", String, primary_key=True),
+    Column("event", String, primary_key=True),
+    Column("at", UtcDateTime),
+    Column("error", Text, nullable=False),
+)
+
+
+def _add_front_door(connection: Connection) -> None:
+    _metadata.create_all(connection, tables=[_used_tokens, _next_steps, _call_reports, _stream_reports])
+
+
+_SCHEMA: Final = Schema(name="store", metadata=_metadata, upgrades=(_add_front_door,))
 
 
 @attrs.frozen(kw_only=True)
@@ -232,6 +287,66 @@ class Store:
             finished = connection.execute(row.values(status=status, result=result, finished_at=self._clock())).rowcount
             if not finished and connection.scalar(select(_tool_runs.c.id).where(_tool_runs.c.id == id)) is None:
                 raise EngineBug(f"tool run {id!r} finished but was never recorded")
+
+    # ── the front door ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def consume_token(self, token_id: str, expires_at: datetime) -> bool:
+        """Use up a stream's token; return whether this was the first time, in any process.
+
+        Forgets tokens that expired long ago: whoever reads one sees that by itself.
+        """
+        forgotten = _used_tokens.c.expires_at < self._clock() - CLOCKS_APART
+        row = self._database.insert(_used_tokens).values(id=token_id, expires_at=expires_at)
+        with self._database.writing() as connection:
+            connection.execute(delete(_used_tokens).where(forgotten))
+            inserted = row.on_conflict_do_nothing(index_elements=["id"]).returning(_used_tokens.c.id)
+            return connection.scalar(inserted) is not None
+
+    def put_next_step(self, call_sid: str, step: NextStep) -> None:
+        """Store what comes after a call's stream, over what was to come before.
+
+        Raises `EngineBug` for a transfer to no number, or a hang-up with one.
+        """
+        values = {"kind": step.kind, "say": _storable(step.say), "number": step.number}
+        row = self._database.insert(_next_steps).values(call_sid=call_sid, **values)
+        with self._database.writing() as connection:
+            connection.execute(row.on_conflict_do_update(index_elements=["call_sid"], set_=values))
+
+    def next_step(self, call_sid: str) -> NextStep | None:
+        """Return what comes after a call's stream; None when nobody said so."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(_next_steps).where(_of(_next_steps, call_sid))).one_or_none()
+            return None if row is None else NextStep(kind=row.kind, say=row.say, number=row.number)
+
+    def put_call_report(self, report: CallReported) -> None:
+        """Store what Twilio reported of a call. The first time counts."""
+        row = self._database.insert(_call_reports).values(attrs.asdict(report))
+        with self._database.writing() as connection:
+            connection.execute(row.on_conflict_do_nothing())
+
+    def call_reports(self, call_sid: str) -> tuple[CallReported, ...]:
+        """Return what Twilio reported of a call, in the order in which it happened."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_call_reports).where(_of(_call_reports, call_sid)).order_by(_call_reports.c.sequence)
+            )
+            return tuple(CallReported(**row) for row in rows.mappings())
+
+    def put_stream_report(self, report: StreamReported) -> None:
+        """Store what Twilio reported of a stream. The first time counts."""
+        row = self._database.insert(_stream_reports).values(attrs.asdict(report) | {"error": _storable(report.error)})
+        with self._database.writing() as connection:
+            connection.execute(row.on_conflict_do_nothing())
+
+    def stream_reports(self, call_sid: str) -> tuple[StreamReported, ...]:
+        """Return what Twilio reported of a call's streams, oldest first; what has no time comes last."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_stream_reports)
+                .where(_of(_stream_reports, call_sid))
+                .order_by(_stream_reports.c.at.nulls_last(), _stream_reports.c.event)
+            )
+            return tuple(StreamReported(**row) for row in rows.mappings())
 
 
 def _of(table: Table, call_sid: str) -> ColumnElement[bool]:

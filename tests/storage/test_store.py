@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.messages.admission import NextStep
+from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import ConfigError, EngineBug
 from engine.messages.records import Record, Timing
@@ -171,7 +173,16 @@ WRITES: tuple[Callable[[Store], object], ...] = (
     lambda store: store.put_timing("CA1", Timing(turn=1, stage="last_word", at_s=1.0)),
     lambda store: store.record_tool("CA1/t1", call_sid="CA1", turn=1, name="book", arguments={}),
     lambda store: store.finish_tool("CA1/t1", ToolStatus.DONE, {"ok": 1}),
+    lambda store: store.consume_token("t1", LATER),
+    lambda store: store.put_next_step("CA1", NextStep(kind="hangup")),
+    lambda store: store.put_call_report(call_report(0, "completed")),
+    lambda store: store.put_stream_report(stream_report("stream-stopped", None)),
     lambda store: store.call_ended("CA1", "stop", LATER),
+)
+
+_TABLES = (
+    *("calls", "entries", "timings", "tool_runs"),
+    *("used_tokens", "next_steps", "call_reports", "stream_reports"),
 )
 
 
@@ -179,8 +190,7 @@ WRITES: tuple[Callable[[Store], object], ...] = (
 def test_writes_repeated_after_a_crash_change_nothing(tmp_path: Path, again_from: int) -> None:
     def dump(store: Store) -> list[object]:
         with store._database.reading() as connection:
-            tables = ("calls", "entries", "timings", "tool_runs")
-            return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables]  # noqa: S608 (four fixed names)
+            return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in _TABLES]  # noqa: S608 (fixed names)
 
     moments = iter(BEGAN + timedelta(seconds=n) for n in range(100))
     with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: next(moments)) as store:
@@ -195,3 +205,99 @@ def test_writes_repeated_after_a_crash_change_nothing(tmp_path: Path, again_from
 def test_a_store_that_is_gone_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"its folder must exist and be writable$"):
         Store.open(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
+
+
+# ── the front door ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_token_is_used_once_however_many_try(store: Store) -> None:
+    told: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: told.append(store.consume_token("t1", LATER + timedelta(seconds=60))))
+        for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [False] * 11 + [True]
+    assert store.consume_token("t2", LATER + timedelta(seconds=60))
+
+
+def test_a_token_used_in_one_process_is_used_in_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Store.open(url) as one, Store.open(url) as another:
+        expires_at = datetime.now(UTC) + timedelta(seconds=60)
+        assert one.consume_token("t1", expires_at)
+        assert not another.consume_token("t1", expires_at)
+
+
+def test_tokens_that_expired_long_ago_are_forgotten(tmp_path: Path) -> None:
+    now = BEGAN
+    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: now) as store:
+        for n in range(30):
+            now = BEGAN + timedelta(minutes=n)
+            assert store.consume_token(str(n), now + timedelta(minutes=1))
+        with store._database.reading() as connection:
+            assert connection.exec_driver_sql("SELECT min(id + 0) FROM used_tokens").scalar() == 18
+        assert not store.consume_token("18", now)
+
+
+def test_the_last_next_step_of_a_call_counts(store: Store) -> None:
+    transfer = NextStep(kind="transfer", say="One moment — \ud83d", number="+15550100009")
+    assert store.next_step("CA1") is None
+    store.put_next_step("CA1", NextStep(kind="hangup"))
+    store.put_next_step("CA2", NextStep(kind="hangup", say="Goodbye."))
+    store.put_next_step("CA1", transfer)
+    assert store.next_step("CA1") == NextStep(kind="transfer", say="One moment — ?", number="+15550100009")
+    assert store.next_step("CA2") == NextStep(kind="hangup", say="Goodbye.")
+
+
+@pytest.mark.parametrize("step", [NextStep(kind="transfer"), NextStep(kind="hangup", number="+15550100009")])
+def test_a_transfer_has_a_number_and_a_hang_up_has_none(store: Store, step: NextStep) -> None:
+    with pytest.raises(EngineBug, match="CHECK"):
+        store.put_next_step("CA1", step)
+
+
+def call_report(sequence: int, status: str) -> CallReported:
+    at = BEGAN + timedelta(seconds=sequence)
+    return CallReported(
+        call_sid="CA1", sequence=sequence, status=status, at=at, duration_s=9 if sequence else None, sip_code=""
+    )
+
+
+def stream_report(event: str, at: datetime | None) -> StreamReported:
+    return StreamReported(call_sid="CA1", stream_sid="MZ1", event=event, at=at, error="")
+
+
+def test_reports_of_a_call_come_back_once_and_in_order_whatever_order_they_came_in(store: Store) -> None:
+    reports = (call_report(0, "ringing"), call_report(1, "in-progress"), call_report(2, "completed"))
+    for n in (2, 0, 2, 1, 0):
+        store.put_call_report(reports[n])
+    assert store.call_reports("CA1") == reports
+    assert store.call_reports("CA2") == ()
+
+
+def test_reports_of_a_stream_come_back_once_and_in_order_whatever_order_they_came_in(store: Store) -> None:
+    reports = (
+        stream_report("stream-started", BEGAN),
+        stream_report("stream-stopped", LATER),
+        stream_report("stream-error", None),
+    )
+    for n in (2, 1, 0, 1):
+        store.put_stream_report(reports[n])
+    assert store.stream_reports("CA1") == reports
+    assert store.stream_reports("CA2") == ()
+
+
+def test_a_store_from_before_the_front_door_gets_its_tables_and_keeps_its_calls(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Store.open(url) as store:
+        start(store)
+        with store._database.writing() as connection:
+            for table in ("used_tokens", "next_steps", "call_reports", "stream_reports"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+            connection.exec_driver_sql("UPDATE schema_versions SET version = 1")
+    with Store.open(url) as store:
+        assert store.consume_token("t1", datetime.now(UTC) + timedelta(seconds=60))
+        assert store.open_calls() == (open_call(),)
