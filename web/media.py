@@ -8,15 +8,16 @@ import structlog
 import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
+from engine.messages.admission import Ticket
+from web.door import MEDIA_PATH, FrontDoor
 from web.transport import WriteDeadlineStream
-
-# Learnt from TwiML alone, so that it may change, or carry a token, without anybody being told.
-MEDIA_PATH = "/media"
 
 # RFC 6455, section 7.4.1.
 NORMAL_CLOSURE = 1000
 GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
+
+_MEDIA = MEDIA_PATH.encode()
 
 log = structlog.get_logger()
 
@@ -104,40 +105,60 @@ class Line:
 
 @attrs.frozen
 class MediaDoor:
-    """An ASGI app that accepts a WebSocket, gives it to `answer` and closes it with 1000 when that returns.
+    """An ASGI app that lets a WebSocket in, gives it to `answer` and closes it with 1000 when that returns.
 
-    An exception out of `answer` is logged and closes this socket alone, with 1011; a server that is going down closes
-    with 1001.
+    What bears no good signature, or no good token, gets 403 and a plain text, and is never accepted. An exception out
+    of `answer` is logged and closes this socket alone, with 1011; a server that is going down closes with 1001.
 
-    answer: the call. It owns the line until it returns.
+    answer: the call, and whose it is. It owns the line until it returns.
     leave_s: seconds the peer has to answer the close frame. 1.0: a round trip to the other side of the world, twice.
     """
 
-    answer: Callable[[Line], Awaitable[None]]
+    door: FrontDoor
+    answer: Callable[[Line, Ticket], Awaitable[None]]
     leave_s: float = 1.0
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "websocket"
         await receive()  # websocket.connect, always the first
-        await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-        line = Line(receive, send, scope["state"]["transport"])
-        code = GOING_AWAY
-        try:
-            await self.answer(line)
-            code = NORMAL_CLOSURE
-        except* Exception:  # the door is where a call's death is judged: one must not be two
-            code = INTERNAL_ERROR
-            log.exception("line_failed", client=scope["client"])
-        finally:
-            await line.aclose(code)
+        ticket = await self.door.admit(scope)
+        if not isinstance(ticket, Ticket):
+            self.door.refuse("media", ticket.value, scope)
+            await _forbid(send, ticket.value)
+            return
+        with self.door.line(ticket.call_sid):
+            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            line = Line(receive, send, scope["state"]["transport"])
+            code = GOING_AWAY
+            try:
+                await self.answer(line, ticket)
+                code = NORMAL_CLOSURE
+            except* Exception:  # the door is where a call's death is judged: one must not be two
+                code = INTERNAL_ERROR
+                log.exception("line_failed", call_sid=ticket.call_sid, client=self.door.asker(scope).client)
+            finally:
+                await line.aclose(code)
         await line.drain(self.leave_s)
 
 
+async def _forbid(send: ASGISendCallable, why: str) -> None:
+    body = f"{why}\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send(
+        {"type": "websocket.http.response.start", "status": 403, "headers": [*headers, (b"connection", b"close")]}
+    )
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
 def beside(app: ASGIFramework, media: ASGIFramework) -> ASGIFramework:
-    """One ASGI app: WebSockets at MEDIA_PATH go to `media`, all else, lifespan above all, to `app`."""
+    """One ASGI app: WebSockets at MEDIA_PATH, and one below it, go to `media`, all else, lifespan too, to `app`."""
 
     async def front(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        to_media = scope["type"] == "websocket" and scope["path"] == MEDIA_PATH
+        to_media = scope["type"] == "websocket" and _is_media(scope["raw_path"])
         await (media if to_media else app)(scope, receive, send)
 
     return front
+
+
+def _is_media(raw_path: bytes) -> bool:
+    return raw_path == _MEDIA or raw_path.startswith(_MEDIA + b"/")

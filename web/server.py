@@ -1,4 +1,4 @@
-"""The server: our own accept loop around Hypercorn's connection and lifespan, on loopback."""
+"""The server: our own accept loop around Hypercorn's connection and lifespan."""
 
 import errno
 import ipaddress
@@ -39,6 +39,10 @@ MESSAGE_MAX_BYTES = 64 * 1024
 # A lost packet is sent again after 0.2, 0.6, 1.4 and 3.0 s: a write that four losses in a row have held up still ends
 # well, and a caller has not heard anything for that long.
 WRITE_DEADLINE_S = 5.0
+
+# A request's head comes in one packet: a connection has this long to send one, from its opening or its last answer on,
+# however busily it drips.
+IDLE_S = 5.0
 
 # The app closes what it opened; a supervisor of processes kills after 10 s.
 SHUTDOWN_S = 5.0
@@ -101,18 +105,20 @@ def parse_loopback(text: str) -> Bind:
     bind = parse_bind(text)
     if not bind.is_loopback:
         raise ConfigError(
-            f"bind {text!r}: not a loopback address; without an auth token to check Twilio's signatures with, "
-            "only loopback is served, such as '127.0.0.1:8080'"
+            f"bind {text!r}: another machine could reach it, and without an auth token nobody can tell Twilio from the "
+            "rest; set TWILIO_AUTH_TOKEN (or the variable that vendors.twilio.auth_token_env names), "
+            "or bind to this machine alone, as in '127.0.0.1:8080'"
         )
     return bind
 
 
-async def listen(bind: str) -> list[trio.SocketListener]:
-    """Open the listening sockets for HOST:PORT, loopback only; the caller closes them, or `serve_on` does.
+async def listen(bind: str, *, loopback_only: bool) -> list[trio.SocketListener]:
+    """Open the listening sockets for HOST:PORT; the caller closes them, or `serve_on` does.
 
-    Raises ConfigError when the address is malformed, not loopback, or cannot be had.
+    loopback_only: whether other machines must be kept out, because nothing tells Twilio's requests from theirs.
+    Raises ConfigError when the address is malformed, not loopback though it must be, or cannot be had.
     """
-    where = parse_loopback(bind)
+    where = parse_loopback(bind) if loopback_only else parse_bind(bind)
     try:
         return await trio.open_tcp_listeners(where.port, host=where.host)
     except OSError as error:
@@ -128,11 +134,13 @@ async def serve(
     app: ASGIFramework,
     *,
     bind: str,
+    loopback_only: bool = True,
     write_deadline_s: float = WRITE_DEADLINE_S,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` at HOST:PORT until cancelled; see `listen` and `serve_on`."""
-    await serve_on(app, await listen(bind), write_deadline_s=write_deadline_s, task_status=task_status)
+    listeners = await listen(bind, loopback_only=loopback_only)
+    await serve_on(app, listeners, write_deadline_s=write_deadline_s, task_status=task_status)
 
 
 async def serve_on(
@@ -233,6 +241,7 @@ def _hypercorn_config() -> Config:
     config = Config()
     config.websocket_max_message_size = MESSAGE_MAX_BYTES
     config.include_server_header = False
+    config.keep_alive_timeout = IDLE_S
     # A logger of ours: by itself Hypercorn hangs a stderr handler with a format of its own on the global one.
     config.errorlog = logging.getLogger("hypercorn.error")
     return config

@@ -4,7 +4,8 @@ import pytest
 import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
-from web.app import TenantChoice, create_app
+from engine.messages.admission import Ticket
+from tests.web.front import Front
 from web.media import Line, MediaDoor, beside
 from web.server import serve
 
@@ -15,14 +16,18 @@ Answer = Callable[[Line], Awaitable[None]]
 async def open_front(nursery: trio.Nursery) -> Callable[..., Awaitable[str]]:
     """Serve the whole front on a free loopback port, with `answer` for a call; returns HOST:PORT."""
 
-    async def open_it(answer: Answer, *, write_deadline_s: float = 5.0, leave_s: float = 1.0) -> str:
-        app = create_app(
-            public_url="http://127.0.0.1:1", choose=lambda _to: TenantChoice(name="clinic"), ended=lambda _sid: None
-        )
-        front = beside(app, MediaDoor(answer, leave_s=leave_s))
+    async def open_it(
+        answer: Answer, *, front: Front | None = None, write_deadline_s: float = 5.0, leave_s: float = 1.0
+    ) -> str:
+        front = front or Front()
+
+        async def answer_it(line: Line, _ticket: Ticket) -> None:
+            await answer(line)
+
+        both = beside(front.app, MediaDoor(front.door, answer_it, leave_s=leave_s))
 
         async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(front, bind="127.0.0.1:0", write_deadline_s=write_deadline_s, task_status=task_status)
+            await serve(both, bind="127.0.0.1:0", write_deadline_s=write_deadline_s, task_status=task_status)
 
         addresses: list[str] = await nursery.start(run)
         return addresses[0]

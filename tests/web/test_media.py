@@ -11,6 +11,7 @@ import trio.testing
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent
 from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from tests.web.front import media_path
 from web.media import Line
 from web.server import MESSAGE_MAX_BYTES
 from web.transport import WriteDeadlineStream
@@ -19,13 +20,13 @@ OpenFront = Callable[..., Awaitable[str]]
 
 
 @asynccontextmanager
-async def dial(address: str, path: str = "/media") -> AsyncIterator[WebSocketConnection]:
+async def dial(address: str, path: str | None = None) -> AsyncIterator[WebSocketConnection]:
     """A client over a stream of our own: trio-websocket leaves its socket open when the other side closes first."""
     host, port = address.rsplit(":", 1)
     async with (
         await trio.open_tcp_stream(host, int(port)) as stream,
         trio.open_nursery() as nursery,
-        await wrap_client_stream(nursery, stream, address, path) as client,
+        await wrap_client_stream(nursery, stream, address, path or media_path()) as client,
     ):
         yield client
 
@@ -43,8 +44,10 @@ async def shake_hands(address: str, *, extra: bytes = b"") -> tuple[trio.SocketS
     host, port = address.rsplit(":", 1)
     stream = await trio.open_tcp_stream(host, int(port))
     await stream.send_all(
-        b"GET /media HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + extra + b"\r\n"
+        f"GET {media_path()} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+        + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        + extra
+        + b"\r\n"
     )
     head = b""
     while not head.endswith(b"\r\n\r\n"):

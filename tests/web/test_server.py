@@ -6,12 +6,13 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 from hypercorn.utils import LifespanFailureError
 from quart_trio import QuartTrio
 
+from engine.messages.admission import Ticket
 from engine.messages.errors import ConfigError
+from tests.web.front import Front, media_path
 from web.media import Line, MediaDoor, beside
 from web.server import Bind, listen, parse_bind, serve, serve_on
 from web.transport import WriteDeadlineStream
@@ -74,9 +75,9 @@ def test_a_malformed_address_is_refused_in_words(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "192.168.1.2:8080", "voice.example.com:8080"])
-async def test_only_loopback_is_served(bind: str) -> None:
-    with pytest.raises(ConfigError, match="not a loopback address; without an auth token"):
-        await listen(bind)
+async def test_without_an_auth_token_only_loopback_is_served(bind: str) -> None:
+    with pytest.raises(ConfigError, match="another machine could reach it, and without an auth token"):
+        await listen(bind, loopback_only=True)
 
 
 async def test_a_port_in_use_is_one_clear_sentence(plain_app: ASGIFramework) -> None:
@@ -94,7 +95,7 @@ async def test_an_address_that_cannot_be_had_is_one_clear_sentence(monkeypatch: 
 
     monkeypatch.setattr(trio, "open_tcp_listeners", refuse)
     with pytest.raises(ConfigError, match=r"^bind '127\.0\.0\.1:80': cannot listen there: Permission denied$"):
-        await listen("127.0.0.1:80")
+        await listen("127.0.0.1:80", loopback_only=True)
 
 
 # ── serving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,7 +112,7 @@ async def test_the_bound_address_is_told(nursery: trio.Nursery, plain_app: ASGIF
 
 
 async def test_a_port_can_be_known_before_the_app_is_made(nursery: trio.Nursery, plain_app: ASGIFramework) -> None:
-    listeners = await listen("127.0.0.1:0")
+    listeners = await listen("127.0.0.1:0", loopback_only=True)
     port = listeners[0].socket.getsockname()[1]
     nursery.start_soon(serve_on, plain_app, listeners)
     assert (await ask(f"127.0.0.1:{port}")).startswith(b"HTTP/1.1 204 ")
@@ -131,7 +132,7 @@ async def test_the_app_is_started_before_and_shut_down_after_serving() -> None:
         await trio.sleep(0.01)
         events.append("after_serving")
 
-    async def answer(line: Line) -> None:
+    async def answer(line: Line, _ticket: Ticket) -> None:
         events.append("answer")
         try:
             await line.receive()
@@ -139,8 +140,8 @@ async def test_the_app_is_started_before_and_shut_down_after_serving() -> None:
             events.append("answer ends")
 
     async with trio.open_nursery() as nursery:
-        front = beside(app, MediaDoor(answer))
-        listeners = await listen("127.0.0.1:0")
+        front = beside(app, MediaDoor(Front().door, answer))
+        listeners = await listen("127.0.0.1:0", loopback_only=True)
         addresses: list[str] = []
 
         async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:
@@ -151,8 +152,8 @@ async def test_the_app_is_started_before_and_shut_down_after_serving() -> None:
         where = parse_bind(addresses[0])
         stream = await trio.open_tcp_stream(where.host, where.port)
         await stream.send_all(
-            b"GET /media HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            f"GET {media_path()} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+            + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         await trio.testing.wait_all_tasks_blocked(0.02)
         nursery.cancel_scope.cancel()
@@ -174,7 +175,7 @@ async def test_an_app_that_does_not_start_is_not_served() -> None:
     async def start() -> None:
         raise ValueError("no voice")
 
-    listeners = await listen("127.0.0.1:0")
+    listeners = await listen("127.0.0.1:0", loopback_only=True)
     failure = pytest.RaisesExc(LifespanFailureError, match="no voice")
     with pytest.RaisesGroup(failure, flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
@@ -203,7 +204,8 @@ async def test_a_shutdown_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatc
 
 
 UPGRADE = (
-    b"GET /media HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    f"GET {media_path(token_s=3600)} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+    + b"Sec-WebSocket-Version: 13\r\n"
 )
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
@@ -282,7 +284,7 @@ async def test_a_form_that_never_ends_is_not_waited_for(
 async def test_a_connection_that_has_been_answered_is_closed_after_a_while(
     open_front: Callable[..., Awaitable[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Config, "keep_alive_timeout", 0.1)
+    monkeypatch.setattr("web.server.IDLE_S", 0.1)
     address = await open_front(trio.sleep_forever)
     assert b'"status":"ok"' in await ask(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 
