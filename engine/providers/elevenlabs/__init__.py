@@ -1,0 +1,1 @@
+"""ElevenLabs: a voice over one WebSocket a call, with one context a reply."""
