@@ -10,13 +10,13 @@ connection is told by the next `send` or `receive`. So what leaves the context i
 raised; the nursery's group around it is taken off.
 """
 
-import functools
 import os
 import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -118,7 +118,7 @@ class SocketClosed(ProviderDown):
         self.reason = reason
 
 
-@functools.cache
+@cache
 def _public_tls() -> ssl.SSLContext:
     """Return the machine's own certificate authorities. Reading them takes 20 ms, once."""
     return ssl.create_default_context()
@@ -246,31 +246,44 @@ async def open_socket(  # noqa: PLR0913 - who, where, what for; the last two are
     opening = _Opening(wire, address, target, sent_headers, policy)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(opening.read)
-            with trio.move_on_at(deadline):
-                await wire.settled.wait()
-            if opening.connection is None:
-                raise _unopened(peer, wire, deadline, policy)
-            wire.head = None
-            opened = VendorSocket(opening.connection, wire, peer, policy)
-
-            async def leave(_kind: object, error: BaseException | None, _trace: object) -> None:
-                if error is None or _is_cancellation(error):
-                    await opened.aclose()
+            try:
+                nursery.start_soon(opening.read)
+                with trio.move_on_at(deadline):
+                    await wire.settled.wait()
+                if opening.connection is None:
+                    raise _unopened(peer, wire, deadline, policy)
+                wire.head = None
+                vendor_socket = VendorSocket(opening.connection, wire, peer, policy)
+                nursery.start_soon(vendor_socket.watch)
+                async with _Goodbye(vendor_socket):
+                    yield vendor_socket
+            finally:
+                opening.reading.cancel()
                 nursery.cancel_scope.cancel()
-
-            async with AsyncExitStack() as leaving:
-                leaving.push_async_exit(leave)
-                nursery.start_soon(opened.watch)
-                yield opened
     except BaseExceptionGroup as group:
         error = _alone(group)
     else:
         return
     finally:
         await wire.abort()
-    # After the `except`: its group is no part of the story.
-    raise error
+    try:
+        raise error  # after the `except`: its group is no part of the story
+    finally:
+        del error  # or it, its traceback and this frame keep each other alive
+
+
+@attrs.frozen
+class _Goodbye:
+    """Says goodbye to the peer when the body is left, unless it was left because of an error."""
+
+    vendor_socket: VendorSocket
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(_alone(error), trio.Cancelled):
+            await self.vendor_socket.aclose()
 
 
 @attrs.frozen
@@ -359,7 +372,10 @@ class _Wire(trio.abc.Stream):
 
 @attrs.define(eq=False)
 class _Opening:
-    """A handshake, and the reader that it leaves behind."""
+    """A handshake, and the reader that it leaves behind.
+
+    reading: ends the reader. It outlives a cancellation from outside, or nobody would hear the peer agree to the close.
+    """
 
     wire: _Wire
     address: Address
@@ -367,27 +383,29 @@ class _Opening:
     headers: list[tuple[bytes, bytes]]
     policy: SocketPolicy
     connection: WebSocketConnection | None = None
+    reading: trio.CancelScope = attrs.field(factory=partial(trio.CancelScope, shield=True))
 
     async def read(self) -> None:
         """Run trio-websocket's reader until the connection ends. Whatever the peer did, this only returns."""
-        try:
-            async with trio.open_nursery() as nursery:
-                # It waits for ever if the reader ends before the handshake does: `settled` tells of that.
-                self.connection = await wrap_client_stream(
-                    nursery,
-                    self.wire,  # type: ignore[arg-type]  # annotated with two kinds of stream; any serves
-                    self.address.netloc,
-                    self.target,
-                    extra_headers=self.headers,
-                    message_queue_size=_UNREAD_MESSAGES,
-                    max_message_size=self.policy.longest_message_bytes,
-                    receive_buffer_size=_READ_BYTES,
-                )
+        with self.reading:
+            try:
+                async with trio.open_nursery() as nursery:
+                    # It waits for ever if the reader ends before the handshake does: `settled` tells of that.
+                    self.connection = await wrap_client_stream(
+                        nursery,
+                        self.wire,  # type: ignore[arg-type]  # annotated with two kinds of stream; any serves
+                        self.address.netloc,
+                        self.target,
+                        extra_headers=self.headers,
+                        message_queue_size=_UNREAD_MESSAGES,
+                        max_message_size=self.policy.longest_message_bytes,
+                        receive_buffer_size=_READ_BYTES,
+                    )
+                    self.wire.settled.set()
+            except* (HandshakeError, ConnectionClosed, ProtocolError, h11.ProtocolError):
+                pass  # the head of the answer, or the connection's own state, says it better
+            finally:
                 self.wire.settled.set()
-        except* (HandshakeError, ConnectionClosed, ProtocolError, h11.ProtocolError):
-            pass  # the head of the answer, or the connection's own state, says it better
-        finally:
-            self.wire.settled.set()
 
 
 def _encoded(peer: _Peer, target: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -462,10 +480,6 @@ def _answer(head: bytes) -> tuple[int | None, str]:
     except h11.RemoteProtocolError:
         pass  # what was read before still says something
     return status, named or body.decode(errors="replace")
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    return isinstance(_alone(error), trio.Cancelled)
 
 
 def _alone(error: BaseException) -> BaseException:
