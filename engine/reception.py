@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
+from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
 from engine.loop import StepRaised, shown
 from engine.messages.admission import NextStep, Ticket
@@ -33,6 +34,7 @@ from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from engine.tools.toolbox import CallContext, Toolbox
 from engine.trunk import Line, Vad
+from engine.watch import Watch
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
@@ -44,6 +46,9 @@ STEPS_KEPT: Final = 10_000
 
 DUMPS_A_CALL: Final = 20
 """Raised steps of one call that are written down; a core that raises at every frame must not fill a disk."""
+
+CONNECTING: Final = "One moment, please, you will be connected."
+"""Said by the phone network after a call that gave up has apologised in its own voice."""
 
 WANTED: Final = frozenset({"hang_up", "idle", "longest_call_s", "stopping"})
 """Ends of a call after which nothing is left to be said. "stop" is not among them: the caller has gone, nobody asks.
@@ -69,6 +74,7 @@ class Reception:
 
     teams: by tenant's id. runner: for the store; tool_runner: for tools, which abandons what is late.
     dumps: folder for steps that raised; each file is a test to be written.
+    records: where calls are written down for whoever looks for a fault; None: nowhere.
     """
 
     settings: Settings
@@ -80,8 +86,10 @@ class Reception:
     tool_runner: Runner
     dumps: Path
     metrics: Metrics = attrs.field(factory=Metrics)
+    records: Recorder | None = None
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
     _steps: OrderedDict[str, NextStep] = attrs.field(init=False, factory=OrderedDict)
+    _fewer: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     async def answer(self, line: Line, ticket: Ticket) -> None:
         """Serve the call on `line` to its end. A line that never says `start` is closed, and said so in the log.
@@ -106,6 +114,8 @@ class Reception:
                     await call.run()
                 finally:
                     del self.calls[sid]
+                    self._fewer.set()
+                    self._fewer = trio.Event()
 
     def offered(self, tenant: Tenant) -> tuple[ToolSchema, ...]:
         """Return the tools that a tenant's model is offered, as a request has them."""
@@ -117,6 +127,17 @@ class Reception:
         """Have every caller told goodbye, and every call ended. Never waits."""
         for call in self.calls.values():
             call.dismiss(reason)
+
+    async def empty(self) -> None:
+        """Wait until there is no call."""
+        while self.calls:
+            await self._fewer.wait()
+
+    def depths(self) -> Iterator[tuple[str, int]]:
+        """Yield how much waits in each mailbox, by its actor."""
+        for call in self.calls.values():
+            for name, cell in call.cells.items():
+                yield name, cell.waiting()
 
     async def next_step(self, call_sid: str) -> NextStep | None:
         """Return what comes after a call's stream; None where nobody wanted it to end.
@@ -148,7 +169,7 @@ class Reception:
             return NextStep(kind="hangup")
         if reason == "gave_up":  # the apology was played
             to_human = human and "transfer" in self.settings.supervisor.on_exhausted
-            return NextStep(kind="transfer", number=human) if to_human else NextStep(kind="hangup")
+            return NextStep(kind="transfer", say=CONNECTING, number=human) if to_human else NextStep(kind="hangup")
         return None
 
     def _refuse(self, reason: str, why: str) -> None:
@@ -209,6 +230,11 @@ class Reception:
             tools=ToolDesk(toolbox=toolbox, runner=self.tool_runner, store=self.store),
             archive=StoreArchive(store=self.store, runner=self.runner, stream_sid=start.stream_sid, ticket=ticket),
             vad=team.vad(),
+            watch=Watch(
+                metrics=self.metrics,
+                tenant=tenant.id,
+                recording=None if self.records is None else self.records.record(start.call_sid),
+            ),
             endings=_endings(tenant),
             leaving=partial(self._leaving, ticket.call_sid, tenant),
             on_raise=Dumps(folder=self.dumps, call_sid=start.call_sid),

@@ -16,6 +16,7 @@ from engine.messages.errors import ConfigError
 from engine.settings import load
 from engine.supervisor import leaf
 from holdfast import logs
+from holdfast.keys import read_keys
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
 from simulators.noise import NoisePolicy
@@ -59,14 +60,35 @@ def serve(
     bind: Annotated[
         str, typer.Option(help="HOST:PORT to listen on; port 0 takes any that is free.")
     ] = "127.0.0.1:8080",
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Try every key, address, voice and model, say what is wrong, and end.")
+    ] = False,
+    debug_audio: Annotated[
+        bool, typer.Option("--debug-audio", help="Keep each call's audio in var/debug/. It holds what callers said.")
+    ] = False,
+    debug_wire: Annotated[
+        bool,
+        typer.Option("--debug-wire", help="Keep each call's messages there, of the line, the vendors, the actors."),
+    ] = False,
 ) -> None:
     """Answer the phone."""
     from holdfast import serve as serving  # noqa: PLC0415 - see MODELS
 
     settings, tenants = load(config)
-    logs.configure(settings.log)
+    keys = read_keys(settings)
+    logs.configure(settings.log, secrets=keys.secrets)
     progress = partial(typer.echo, err=True)
-    _run(partial(serving.until_told, partial(serving.serve, settings, tenants, bind=bind, progress=progress)))
+    if check:
+        _run(partial(serving.check, settings, tenants, keys, bind=bind, progress=progress))
+        typer.echo(f"{config}: OK, every vendor answers")
+        return
+    debug = serving.Debug(audio=debug_audio, wire=debug_wire)
+
+    async def work(stop: serving.Stop) -> None:
+        await serving.serve(settings, tenants, bind=bind, progress=progress, keys=keys, stop=stop, debug=debug)
+
+    _run(partial(serving.until_told, work))
 
 
 @app.command()

@@ -26,7 +26,7 @@ _OURS: Final = ("engine", "web", "holdfast", "simulators")
 
 # E.164, with the plus as it stands or as a URL has it; people put spaces, dots, hyphens and brackets in between.
 _NUMBER: Final = re.compile(r"(?:\+|%2B)[1-9](?:[ ().-]{0,2}\d){6,14}", re.IGNORECASE)
-_SIP_USER: Final = re.compile(r"\b(sips?:)[^@\s\"'>]+@", re.IGNORECASE)
+_SIP_USER: Final = re.compile(r"\b(sips?:)[^@\s\"'>]{1,100}@", re.IGNORECASE)
 # A name that says what it is, and what stands after it: in a header, an environment, a query, a dict, JSON in JSON.
 _CREDENTIAL: Final = re.compile(
     r"((?:authorization|api[_-]?key|token|password|secret)[\\\"']{0,3}\s*[:=,]\s*[\\\"']{0,3}b?[\\\"']{0,3}"

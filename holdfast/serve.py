@@ -1,96 +1,235 @@
 """Serve: puts the engine together from its configuration, and answers the phone with it."""
 
-import datetime as dt
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
+import attrs
 import structlog
 import trio
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from engine.debug import Recorder, recorder
+from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.errors import ConfigError
-from engine.providers.clips import render_clips
-from engine.providers.local.script import spoken_number
-from engine.providers.local.warm import open_local
-from engine.reception import Reception, Team
-from engine.settings import Settings, Tenants
+from engine.metrics import Metrics
+from engine.reception import Reception
+from engine.settings import Settings, Tenants, is_loopback
 from engine.storage.runner import in_thread
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
+from holdfast.keys import Keys, read_keys
+from holdfast.logs import redaction
+from holdfast.vendors import Progress, hire
 from web.app import TenantChoice, create_app
+from web.door import DoorPolicy, FrontDoor
 from web.media import MediaDoor, beside
 from web.server import Bind, listen, serve_on
+from web.tickets import stream_keys
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
 TOOL_THREADS: Final = 8
 """Tools that run at once in a process: each waits for a database, not for a core."""
 
-Progress = Callable[[str], None]
+GOODBYE_S: Final = 15.0
+"""How long calls may take to end once they were told to: a sentence of goodbye, then what is still to be written."""
+
+DEBUG_FOLDER: Final = Path("var/debug")
 
 
-async def serve(
+@attrs.define(eq=False)
+class Stop:
+    """How a server is told to stop: first that it should, then that it has to.
+
+    asked: no new calls; running ones may finish. hurried: they are told goodbye now.
+    serving: whether there is anything to finish.
+    """
+
+    asked: trio.Event = attrs.field(factory=trio.Event)
+    hurried: trio.Event = attrs.field(factory=trio.Event)
+    serving: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Debug:
+    """What is kept of each call for whoever looks for a fault. Both hold what callers said."""
+
+    audio: bool = False
+    wire: bool = False
+
+
+async def serve(  # noqa: PLR0913 - what a server is made of
     settings: Settings,
     tenants: Tenants,
     *,
     bind: str,
     progress: Progress,
+    keys: Keys | None = None,
+    stop: Stop | None = None,
+    debug: Debug = Debug(),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer calls until cancelled. All that can be wrong is found before the port opens: then it raises ConfigError.
+    """Answer calls until cancelled, or until `stop` has been obeyed: see `_drain`.
 
-    progress: is told in a line what takes long.
+    All that can be wrong is found before the port opens: then it raises ConfigError.
+    keys: as read from the environment by default. progress: is told in a line what takes long.
     task_status: is given the addresses once calls are answered.
     """
-    for listener in await listen(bind):  # what is wrong with it, a port in use too, is said before anything is loaded
-        await listener.aclose()
-    async with reception(settings, tenants, progress=progress) as desk:
-        listeners = await listen(bind)
+    keys = keys or read_keys(settings)
+    stop = stop or Stop()
+    loopback_only = not keys.auth_tokens
+    await tried(bind, loopback_only=loopback_only)  # what is wrong with it is said before anything is loaded
+    scrub = redaction(secrets=keys.secrets, numbers=settings.log.numbers)
+    async with (
+        recorder(DEBUG_FOLDER, audio=debug.audio, wire=debug.wire, scrub=scrub) as records,
+        reception(settings, tenants, keys, progress=progress, records=records) as desk,
+        trio.open_nursery() as nursery,
+    ):
+        listeners = await listen(bind, loopback_only=loopback_only)
         public_url = _public_url(settings, listeners)
-        app = create_app(public_url=public_url, choose=partial(_choose, tenants), ended=desk.ended)
+        door = FrontDoor(
+            public_url=public_url,
+            policy=DoorPolicy(
+                calls_at_once=settings.door.calls_at_once,
+                calls_a_minute_per_caller=settings.door.calls_a_minute_per_caller,
+                token_s=settings.door.token_s,
+                trusted_proxies=settings.door.trusted_proxies,
+            ),
+            auth_tokens=keys.auth_tokens,
+            keys=stream_keys(keys.auth_tokens),
+            consume=lambda token, expires_at: desk.runner(partial(desk.store.consume_token, token, expires_at)),
+            count=desk.metrics.refused,
+        )
+        app = create_app(
+            door,
+            choose=partial(_choose, settings, tenants),
+            next_step=desk.next_step,
+            record_call=partial(_record_call, desk),
+            record_stream=partial(_record_stream, desk),
+            metrics=desk.metrics.exposition,
+            counted=desk.metrics.counted,
+        )
+        # What was loaded stays: the collector need not walk it again with every call on the line.
+        gc.collect()
+        gc.freeze()
         _log.info("serving", public_url=public_url, tenants=[tenant.id for tenant in tenants.tenants])
-        await serve_on(beside(app, MediaDoor(desk.answer)), listeners, task_status=task_status)
-
-
-async def until_told(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` until SIGTERM or Ctrl-C: calls are closed and written down. A second one does not wait for that."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(work)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            number = await anext(signals)
-        _log.info("told_to_stop", signal=signal.Signals(number).name)
+        if loopback_only:
+            variable = settings.vendors.twilio.auth_token_env
+            _log.warning("signatures_unchecked", why=f"{variable} is not set, so only this machine is served")
+        nursery.start_soon(desk.metrics.sample, desk.depths)
+        addresses: list[str] = await nursery.start(serve_on, beside(app, MediaDoor(door, desk.answer)), listeners)
+        stop.serving = True
+        task_status.started(addresses)
+        await _drain(door, desk, stop, settings.door.drain_s)
         nursery.cancel_scope.cancel()
+
+
+async def _drain(door: FrontDoor, desk: Reception, stop: Stop, within_s: float) -> None:
+    """Once asked to, let no call in and the running ones finish; then tell those that are left goodbye."""
+    await stop.asked.wait()
+    door.drain()
+    _log.info("draining", calls=door.calls, within_s=within_s)
+    with trio.move_on_after(within_s):
+        async with trio.open_nursery() as nursery:
+
+            async def first(event: Callable[[], Awaitable[None]]) -> None:
+                await event()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(first, door.empty)
+            nursery.start_soon(first, stop.hurried.wait)
+    if desk.calls:
+        _log.warning("calls_dismissed", calls=len(desk.calls))
+        desk.dismiss("stopping")
+        with trio.move_on_after(GOODBYE_S):
+            await desk.empty()
+    _log.info("drained", calls_cut=len(desk.calls))
+
+
+async def until_told(work: Callable[[Stop], Awaitable[None]]) -> None:
+    """Do `work` until it has obeyed SIGTERM or Ctrl-C.
+
+    The first asks it to stop, and ends it at once if it serves nobody yet; the second hurries it; the third cancels it:
+    calls are cut, and written down all the same. More change nothing.
+    """
+    stop, scope = Stop(), trio.CancelScope()
+
+    async def listen_for(signals: AsyncIterator[int]) -> None:
+        # To the very end: a signal that nobody has heard by then kills the process as if nobody had listened at all.
+        times = 0
+        async for number in signals:
+            times += 1
+            _log.info("told_to_stop", signal=signal.Signals(number).name, times=times)
+            if times > 2 or not stop.serving:  # noqa: PLR2004 - the third
+                scope.cancel()
+            elif times == 2:  # noqa: PLR2004 - the second
+                stop.hurried.set()
+            else:
+                stop.asked.set()
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen_for, signals)
+            with scope:
+                await work(stop)
+            nursery.cancel_scope.cancel()
+
+
+async def check(settings: Settings, tenants: Tenants, keys: Keys, *, bind: str, progress: Progress) -> None:
+    """Do all that a server does before it answers its first call, and nothing after. Raises ConfigError."""
+    await tried(bind, loopback_only=not keys.auth_tokens)
+    async with reception(settings, tenants, keys, progress=progress):
+        pass
+
+
+async def tried(bind: str, *, loopback_only: bool) -> None:
+    """Open a port and close it again. Raises ConfigError where it cannot be had."""
+    for listener in await listen(bind, loopback_only=loopback_only):
+        await listener.aclose()
 
 
 def _public_url(settings: Settings, listeners: Sequence[trio.SocketListener]) -> str:
     """Return what Twilio sees: as configured, or the very port that was opened where only this machine can call."""
-    host = urlsplit(settings.public_url).hostname or ""
-    if host not in {"127.0.0.1", "localhost", "::1"}:
+    if not is_loopback(urlsplit(settings.public_url).hostname or ""):
         return settings.public_url
     address = listeners[0].socket.getsockname()
     return f"http://{Bind(host=address[0], port=address[1])}"
 
 
-def _choose(tenants: Tenants, dialled: str) -> TenantChoice | None:
+def _choose(settings: Settings, tenants: Tenants, dialled: str) -> TenantChoice | None:
     tenant = tenants.for_number(dialled)
-    return None if tenant is None else TenantChoice(name=tenant.id)
+    if tenant is None:
+        return None
+    transfers = "transfer" in settings.supervisor.on_exhausted
+    return TenantChoice(name=tenant.id, human_number=tenant.human_number if transfers else None)
+
+
+async def _record_call(desk: Reception, report: CallReported) -> None:
+    await desk.runner(partial(desk.store.put_call_report, report))
+
+
+async def _record_stream(desk: Reception, report: StreamReported) -> None:
+    await desk.runner(partial(desk.store.put_stream_report, report))
 
 
 @asynccontextmanager
-async def reception(settings: Settings, tenants: Tenants, *, progress: Progress) -> AsyncIterator[Reception]:
+async def reception(
+    settings: Settings, tenants: Tenants, keys: Keys, *, progress: Progress, records: Recorder | None = None
+) -> AsyncIterator[Reception]:
     """Open all that calls need: databases, vendors, clips. Raises ConfigError."""
     started_at = time.monotonic()
     # One thread for the store: its writes are ordered, and a database has one writer anyway.
     runner = in_thread(trio.CapacityLimiter(1))
-    with ExitStack() as stack:
+    async with AsyncExitStack() as later:
+        stack = later.enter_context(ExitStack())
         make_folders(settings, tenants)
         store = stack.enter_context(await trio.to_thread.run_sync(Store.open, settings.storage.url))
         left_open = await runner(partial(store.close_open_calls, "the server was stopped"))
@@ -99,45 +238,23 @@ async def reception(settings: Settings, tenants: Tenants, *, progress: Progress)
         businesses = stack.enter_context(Businesses())
         for tenant in tenants.tenants:
             await trio.to_thread.run_sync(businesses.open, tenant.tools, tenant.clinic or {})
-        teams = await hire(settings, tenants, progress=progress)
-        progress(f"ready in {time.monotonic() - started_at:.1f} s")
-        yield Reception(
+        desk = Reception(
             settings=settings,
             tenants={tenant.id: tenant for tenant in tenants.tenants},
-            teams=teams,
+            teams={},
             store=store,
             businesses=businesses,
             runner=runner,
             tool_runner=in_thread(trio.CapacityLimiter(TOOL_THREADS), abandon_on_cancel=True),
             dumps=Path("var/raised"),
+            metrics=Metrics(),
+            records=records,
         )
-
-
-async def hire(settings: Settings, tenants: Tenants, *, progress: Progress) -> dict[str, Team]:
-    """Open the vendors, and return who serves each tenant's calls, by its id. Raises ConfigError."""
-    voices = tuple(dict.fromkeys(tenant.voice for tenant in tenants.tenants))
-    local = await open_local(voices=voices, cores=settings.vendors.local.threads, tell=progress)
-    # Known to be there only now that the extra `local` has been opened.
-    from engine.providers.local.vad import FrameVad  # noqa: PLC0415
-
-    assert local.recogniser is not None, "it was asked for"
-    teams: dict[str, Team] = {}
-    for tenant in tenants.tenants:
-        voice = local.voices[tenant.voice]
-        zone = ZoneInfo((tenant.clinic or {}).get("timezone", "UTC"))
-        facts = {"business": tenant.name, "human_number": spoken_number(tenant.human_number or "")}
-        teams[tenant.id] = Team(
-            recogniser=local.recogniser,
-            voice=voice,
-            model=await local.agent(tenant.script, today=partial(_today, zone), facts=facts),
-            vad=FrameVad,
-            clips=await render_clips(tenant.clips, voice, Path(settings.storage.clips), progress=progress),
+        desk.teams = await later.enter_async_context(
+            hire(settings, tenants, keys, tools_of=desk.offered, progress=progress)
         )
-    return teams
-
-
-def _today(zone: ZoneInfo) -> dt.date:
-    return dt.datetime.now(zone).date()
+        progress(f"ready in {time.monotonic() - started_at:.1f} s")
+        yield desk
 
 
 def make_folders(settings: Settings, tenants: Tenants) -> None:

@@ -1,0 +1,224 @@
+"""Vendors: hires who hears, thinks and speaks for each tenant, and tries each before a call does."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import attrs
+import structlog
+import trio
+
+from engine.messages.errors import ConfigError, ProviderError
+from engine.providers.clips import render_clips
+from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
+from engine.providers.local.script import spoken_number
+from engine.providers.local.vad import FrameVad
+from engine.providers.local.warm import Local, open_local
+from engine.reception import Team
+from engine.settings import Settings, Tenant, Tenants
+from holdfast.keys import Keys
+
+if TYPE_CHECKING:  # see `_House`: they are imported where they are needed
+    from engine.providers.deepgram import DeepgramRecogniser
+
+    from engine.providers.claude import ClaudeModel
+    from engine.providers.elevenlabs import ElevenLabsVoice
+
+_log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
+
+CHECK_S: Final = 10.0
+"""How long a vendor may take to answer its first request: four times what a call would wait for it."""
+
+T = TypeVar("T")
+Progress = Callable[[str], None]
+ToolsOf = Callable[[Tenant], tuple[ToolSchema, ...]]
+
+# ── hiring ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def hire(
+    settings: Settings, tenants: Tenants, keys: Keys, *, tools_of: ToolsOf, progress: Progress
+) -> AsyncIterator[dict[str, Team]]:
+    """Who serves each tenant's calls, by its id, each tried once: keys, addresses, models and voices are right.
+
+    tools_of: the tools that a tenant's model is offered: it is asked once with them, which warms the vendor's cache.
+    Raises ConfigError, a line for each vendor that would not serve.
+    """
+    async with AsyncExitStack() as stack:
+        house = _House(settings=settings, tenants=tenants, keys=keys, progress=progress)
+        await house.open(stack)
+        teams = {tenant.id: await house.team(tenant) for tenant in tenants.tenants}
+        await _tried(house.checks(tools_of))
+        clips = [
+            (
+                f"{teams[tenant.id].voice.vendor}: clips of {tenant.id}",
+                partial(house.clips, tenant, teams[tenant.id].voice),
+            )
+            for tenant in tenants.tenants
+        ]
+        rendered = await _tried(clips)
+        yield {
+            tenant.id: attrs.evolve(teams[tenant.id], clips=sounds)
+            for tenant, sounds in zip(tenants.tenants, rendered, strict=True)
+        }
+
+
+@attrs.define(eq=False, kw_only=True)
+class _House:
+    """The vendors of a process, as they are opened. The first of each list in [call] is the one that serves."""
+
+    settings: Settings
+    tenants: Tenants
+    keys: Keys
+    progress: Progress
+    local: Local | None = None
+    model: "ClaudeModel | None" = None
+    ears: "dict[str, DeepgramRecogniser]" = attrs.field(init=False, factory=dict)
+    voices: "dict[str, ElevenLabsVoice]" = attrs.field(init=False, factory=dict)
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Load what serves more than one tenant."""
+        call = self.settings.call
+        chosen = {"stt": call.stt[0], "llm": call.llm[0], "tts": call.tts[0]}
+        if "local" in chosen.values():
+            ear = {} if chosen["stt"] == "local" else {"recogniser": None}
+            voices = [tenant.voice_at("local", "heart") for tenant in self.tenants.tenants]
+            self.local = await open_local(
+                **ear,
+                voices=tuple(dict.fromkeys(voices)) if chosen["tts"] == "local" else (),
+                agent=chosen["llm"] == "local",
+                cores=self.settings.vendors.local.threads,
+                tell=self.progress,
+            )
+        if chosen["llm"] == "anthropic":
+            self.model = await stack.enter_async_context(aclosing(await _in_thread(self._claude)))
+
+    # The vendors' own packages take up to 1.5 s to import: only where they are asked for, and in a thread, so that a
+    # Ctrl-C is heard meanwhile.
+
+    def _claude(self) -> "ClaudeModel":
+        from engine.providers.claude import ClaudeModel  # noqa: PLC0415
+
+        vendor = self.settings.vendors.anthropic
+        return ClaudeModel(
+            base_url=vendor.base_url,
+            api_key=self.keys.vendors["anthropic"],
+            model=vendor.model,
+            max_tokens=vendor.max_tokens,
+        )
+
+    def _deepgram(self, tenant: Tenant) -> "DeepgramRecogniser":
+        from engine.providers.deepgram import DeepgramRecogniser  # noqa: PLC0415
+
+        vendor = self.settings.vendors.deepgram
+        return DeepgramRecogniser(
+            base_url=vendor.base_url,
+            api_key=self.keys.vendors["deepgram"],
+            model=vendor.model,
+            language=tenant.language,
+            endpointing_ms=vendor.endpointing_ms,
+            utterance_end_ms=vendor.utterance_end_ms,
+            chunk_ms=vendor.chunk_ms,
+        )
+
+    def _elevenlabs(self, tenant: Tenant) -> "ElevenLabsVoice":
+        from engine.providers.elevenlabs import ElevenLabsVoice  # noqa: PLC0415
+
+        vendor = self.settings.vendors.elevenlabs
+        return ElevenLabsVoice(
+            base_url=vendor.base_url,
+            api_key=self.keys.vendors["elevenlabs"],
+            voice_id=tenant.voice_at("elevenlabs", vendor.voice),
+            model=vendor.model,
+        )
+
+    async def team(self, tenant: Tenant) -> Team:
+        """Return who serves a tenant's calls; the clips are still to be rendered."""
+        return Team(
+            recogniser=await self._ear(tenant),
+            voice=await self._voice(tenant),
+            model=await self._mind(tenant),
+            vad=FrameVad,
+            clips={},
+        )
+
+    async def _ear(self, tenant: Tenant) -> Recogniser:
+        if self.settings.call.stt[0] == "local":
+            assert self.local is not None
+            assert self.local.recogniser is not None, "it was asked for"
+            return self.local.recogniser
+        if tenant.language not in self.ears:
+            self.ears[tenant.language] = await _in_thread(partial(self._deepgram, tenant))
+        return self.ears[tenant.language]
+
+    async def _voice(self, tenant: Tenant) -> Voice:
+        if self.settings.call.tts[0] == "local":
+            assert self.local is not None
+            return self.local.voices[tenant.voice_at("local", "heart")]
+        name = tenant.voice_at("elevenlabs", self.settings.vendors.elevenlabs.voice)
+        if name not in self.voices:
+            self.voices[name] = await _in_thread(partial(self._elevenlabs, tenant))
+        return self.voices[name]
+
+    async def _mind(self, tenant: Tenant) -> Model:
+        if self.model is not None:
+            return self.model
+        assert self.local is not None
+        zone = ZoneInfo((tenant.clinic or {}).get("timezone", "UTC"))
+        facts = {"business": tenant.name, "human_number": spoken_number(tenant.human_number or "")}
+        return await self.local.agent(tenant.script, today=partial(_today, zone), facts=facts)
+
+    def checks(self, tools_of: ToolsOf) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """Return the first request to each vendor, by what it proves."""
+        first: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        for language, ear in self.ears.items():
+            first.append((f"deepgram ({self.settings.vendors.deepgram.model}, {language})", ear.check))
+        for name, voice in self.voices.items():
+            first.append((f"elevenlabs (voice {name})", voice.check))
+        if self.model is not None:
+            for tenant in self.tenants.tenants:
+                check = partial(self.model.check, system=tenant.prompt, tools=tools_of(tenant))
+                first.append((f"anthropic ({self.settings.vendors.anthropic.model}, {tenant.id})", check))
+        return first
+
+    async def clips(self, tenant: Tenant, voice: Voice) -> dict[str, bytes]:
+        """Return a tenant's clips, from the disk or freshly spoken."""
+        return await render_clips(tenant.clips, voice, Path(self.settings.storage.clips), progress=self.progress)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+async def _tried(work: Sequence[tuple[str, Callable[[], Awaitable[T]]]]) -> list[T]:
+    """Do all at once, and return what each gave. Raises ConfigError, a line for each that failed."""
+    lines: list[str] = []
+    given: dict[int, T] = {}
+
+    async def one(number: int, what: str, try_it: Callable[[], Awaitable[T]]) -> None:
+        began_at = trio.current_time()
+        try:
+            with trio.fail_after(CHECK_S):
+                given[number] = await try_it()
+        except ProviderError as error:
+            lines.append(f"{what}: {error}")
+        except trio.TooSlowError:
+            lines.append(f"{what}: no answer within {CHECK_S:g} s")
+        else:
+            _log.debug("vendor_ready", what=what, took_s=round(trio.current_time() - began_at, 2))
+
+    async with trio.open_nursery() as nursery:
+        for number, (what, try_it) in enumerate(work):
+            nursery.start_soon(one, number, what, try_it)
+    if lines:
+        raise ConfigError("\n".join(sorted(lines)))
+    return [given[number] for number in range(len(work))]
+
+
+def _today(zone: ZoneInfo) -> dt.date:
+    return dt.datetime.now(zone).date()
