@@ -13,7 +13,8 @@ from engine.messages.recognition import Recognised, Transcript
 from engine.messages.reply import Sentence
 from engine.messages.synthesis import AgentAudio, Synthesised
 from engine.messages.turns import TurnEnded
-from simulators.virtual import tone
+from simulators import tone
+from simulators.audio import FRAME_S
 from simulators.virtual.faults import Fault, KillSession, Outage
 from simulators.virtual.script import (
     BARGE_S,
@@ -102,7 +103,7 @@ class Outcome:
         """Whether the caller's words or noises may have cut the agent: one word over it does not."""
         return any(
             (isinstance(step, BreakIn) and len(step.words) > 1)
-            or (isinstance(step, MakeNoise) and step.frames * tone.FRAME_S >= BARGE_S)
+            or (isinstance(step, MakeNoise) and step.frames * FRAME_S >= BARGE_S)
             for step in self.script.steps
         )
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import attrs
 import trio
 
-from simulators.virtual import tone
+from simulators import tone
+from simulators.audio import FRAME_BYTES, FRAME_S
 
 CHUNK_FRAMES = 3
 """Frames in one media message. Twilio sends one; more make a virtual call cheaper and tell the engine no less."""
@@ -46,7 +47,7 @@ class VirtualPhone:
         self._started_at = trio.current_time()
         task_status.started()
         while not self.closed:
-            await trio.sleep_until(self._started_at + (self._frames + self.chunk_frames) * tone.FRAME_S)
+            await trio.sleep_until(self._started_at + (self._frames + self.chunk_frames) * FRAME_S)
             self._play()
             audio = b""
             for _ in range(self.chunk_frames):
@@ -54,7 +55,7 @@ class VirtualPhone:
                 self._frames += 1
                 audio += frame
                 if tone.voiced(frame):
-                    self.spoke_at = self._frames * tone.FRAME_S
+                    self.spoke_at = self._frames * FRAME_S
             start_ms = (self._frames - self.chunk_frames) * 20
             payload = base64.b64encode(audio).decode()
             self._tell("media", f'{{"track":"inbound","chunk":"1","timestamp":"{start_ms}","payload":"{payload}"}}')
@@ -77,7 +78,7 @@ class VirtualPhone:
 
     def _sounds(self, silent_frames: int) -> None:
         frames = self._frames + len(self._speech) - silent_frames
-        self.sounds.append((self._frames * tone.FRAME_S, (frames + self.chunk_frames) * tone.FRAME_S))
+        self.sounds.append((self._frames * FRAME_S, (frames + self.chunk_frames) * FRAME_S))
 
     def press(self, digit: str) -> None:
         """Press a key."""
@@ -110,9 +111,9 @@ class VirtualPhone:
 
     def _play(self) -> None:
         """Play what was due up to now, 20 ms at a time; a frame that came too late for its time is silence first."""
-        due = round(self.now_s() / tone.FRAME_S + 1e-6, 3)
+        due = round(self.now_s() / FRAME_S + 1e-6, 3)
         while self._played + 1 <= due:
-            start_s = self._played * tone.FRAME_S
+            start_s = self._played * FRAME_S
             self._echo_marks()
             self._played += 1
             entry = self._buffer[0] if self._buffer else None
@@ -120,7 +121,7 @@ class VirtualPhone:
                 self._buffer.popleft()
                 self.ear.hear(start_s, entry[1])
                 if tone.voiced(entry[1]):
-                    self.heard_at = start_s + tone.FRAME_S
+                    self.heard_at = start_s + FRAME_S
             else:
                 self.ear.hear(start_s, tone.SILENT_FRAME)
         self._echo_marks()
@@ -163,7 +164,7 @@ class VirtualPhone:
         match message["event"]:
             case "media":
                 audio = base64.b64decode(message["media"]["payload"])
-                assert len(audio) % tone.FRAME_BYTES == 0
+                assert len(audio) % FRAME_BYTES == 0
                 self._buffer.extend((self.now_s(), frame) for frame in tone.frames_of(audio))
             case "mark":
                 self._buffer.append(message["mark"]["name"])

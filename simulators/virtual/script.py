@@ -12,7 +12,7 @@ from typing import TypeAlias, assert_never
 import attrs
 import trio
 
-from simulators.virtual import tone
+from simulators.audio import FRAME_S
 from simulators.virtual.phone import VirtualPhone
 
 PHRASES = {
@@ -194,7 +194,7 @@ class VirtualCaller:
             asked = before
             if following is None and self.script.end is End.AGENT:
                 break
-            cut = isinstance(step, MakeNoise) and step.frames * tone.FRAME_S >= BARGE_S
+            cut = isinstance(step, MakeNoise) and step.frames * FRAME_S >= BARGE_S
             if not cut and not isinstance(following, BreakIn | MakeNoise):
                 await self._answered(before)
         if self.script.end in {End.AGENT, End.IDLE}:

@@ -22,7 +22,8 @@ from engine.providers.contract import (
     VoiceAsk,
     VoiceEvent,
 )
-from simulators.virtual import tone
+from simulators import tone
+from simulators.audio import FRAME_BYTES, FRAME_S
 
 
 @attrs.define
@@ -73,8 +74,8 @@ class VirtualRecogniser:
                 ear = tone.Ear()
                 continue
             for count, frame in enumerate(tone.frames_of(ask.audio)):
-                start_s = ask.start_s + count * tone.FRAME_S
-                heard_s = start_s + tone.FRAME_S
+                start_s = ask.start_s + count * FRAME_S
+                heard_s = start_s + FRAME_S
                 ear.hear(start_s, frame)
                 if tone.voiced(frame):
                     sound_s = heard_s
@@ -141,7 +142,7 @@ class VirtualVoice:
     async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         await trio.sleep(self.first_s)
         audio, words = spoken_text(ask.text)
-        chunk = self.chunk_frames * tone.FRAME_BYTES
+        chunk = self.chunk_frames * FRAME_BYTES
         for at in range(0, len(audio), chunk):
             part = audio[at : at + chunk]
             done_s = (at + len(part)) / 8000
@@ -159,13 +160,8 @@ class VirtualVoice:
 
 def spoken_text(text: str) -> tuple[bytes, tuple[Word, ...]]:
     """Return a text in the tone code, and where its words lie."""
-    audio, words = b"", []
-    for word in text.split():
-        start_s = len(audio) / 8000
-        audio += tone.spoken(word, 3 + len(word))
-        words.append(Word(text=word, start_s=start_s, end_s=len(audio) / 8000))
-        audio += tone.SILENT_FRAME
-    return audio, tuple(words)
+    audio, words = tone.say(text)
+    return audio, tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in words)
 
 
 @attrs.frozen(kw_only=True)
