@@ -95,9 +95,9 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "0.0.0.0:8080",
             (
-                "bind '0.0.0.0:8080': another machine could reach it, and without an auth token nobody can tell Twilio from "
-                "the rest; set TWILIO_AUTH_TOKEN (or the variable that vendors.twilio.auth_token_env names), or bind to "
-                "this machine alone, as in '127.0.0.1:8080'\n"
+                "bind '0.0.0.0:8080': another machine could reach it, and without an auth token nobody can tell Twilio "
+                "from the rest; set TWILIO_AUTH_TOKEN (or the variable that vendors.twilio.auth_token_env names), or "
+                "bind to this machine alone, as in '127.0.0.1:8080'\n"
             ),
         ),
     ],
