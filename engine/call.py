@@ -81,7 +81,9 @@ from engine.supervisor import (
     SupervisionEvent,
     Supervisor,
 )
+from engine.tap import tapped
 from engine.trunk import Line, Trunk, Vad
+from engine.watch import Watch
 from engine.wiring import AtBound, Edge, Port, SetAside, Wiring
 
 # ── the tables ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,6 +245,7 @@ class Plan:
     endings: tuple[ToolSchema, ...] = (END_CALL_TOOL,)
     leaving: Callable[[str], Awaitable[None]] = _unconcerned
     on_raise: Callable[[StepRaised], None] = lambda _report: None
+    watch: Watch = attrs.field(factory=Watch)
 
 
 _QUIET_FIELDS = {"happened_at", "history", "error"}
@@ -296,6 +299,7 @@ class Call:
             silence_s=plan.policy.silence_s,
             tell=partial(tell, "line"),
             log=log,
+            watch=plan.watch,
         )
         self.scribe = Scribe(archive=plan.archive, log=log)
         self.errands = Errands(
@@ -306,6 +310,7 @@ class Call:
             tell_agent=partial(tell, "model"),
             tell_result=partial(tell, "tools"),
             log=log,
+            watch=plan.watch,
         )
         tree = [self._actor(name) for name in INBOXES]
         self.supervisors = {
@@ -314,7 +319,7 @@ class Call:
             "call": self._supervisor("call", tree, strategy=plan.policy.strategy),
             "line": self._supervisor("line", self.trunk.specs()),
         }
-        ports = self._ports()
+        ports = plan.watch.seen(self._ports())
         self.outlets = {edge.sender: self.wiring.outlets(edge.sender, ports) for edge in self.wiring.edges}
         for name, loop in self.loops.items():
             loop.outlets = self.outlets[name]
@@ -333,6 +338,15 @@ class Call:
 
         Cancelled, it still works off what lies in mailboxes and waits `shutdown_s` for tools and archive.
         """
+        self.plan.watch.opened()
+        try:
+            with tapped(self.plan.watch.listener):
+                await self._serve()
+        finally:
+            self.plan.watch.ended(self.reason)
+        return self.reason
+
+    async def _serve(self) -> None:
         self.log.info("call_opened", stream_sid=self.plan.stream_sid)
         async with trio.open_nursery() as nursery:
             try:
@@ -361,7 +375,6 @@ class Call:
                             await self._stop(name)
                         await self.line.aclose()
                         self.log.info("call_ended", reason=self.reason, after_s=round(self.clock(), 1), **self.counts())
-        return self.reason
 
     def tell(self, sender: str, message: object) -> None:
         """Send a message of a part of the call that is no actor. Never waits, never raises."""
@@ -377,6 +390,10 @@ class Call:
         """Return what was dropped and set aside in this call, by edge, and the line's bad messages."""
         counts = {name: count for cell in self.cells.values() for name, count in sorted(cell.counts.items())}
         return {**counts, **({"bad messages": self.trunk.bad_messages} if self.trunk.bad_messages else {})}
+
+    def depths(self) -> list[tuple[str, int]]:
+        """Return, for each actor, how much lies unread in its mailbox."""
+        return [(name, cell.waiting()) for name, cell in self.cells.items()]
 
     # Its end.
 
@@ -483,6 +500,7 @@ class Call:
             close_session=partial(self._close_session, name),
             useful=partial(self._useful, name),
             raised=self._raised,
+            ticked=partial(self.plan.watch.ticked, name),
         )
         specs = [ChildSpec(id="loop", start=loop.run, shutdown_s=0.0)]
         if isinstance(first, SessionCore):
@@ -501,7 +519,9 @@ class Call:
             task_status.number,
             stalled=partial(self._close_session, name),
             edges={edge.message: edge for edge in self.wiring.sent_by(f"{name}.session")},
+            said=partial(self.plan.watch.session_said, name),
         )
+        self.plan.watch.session_opening(name, vendor.vendor)
         self.seams[name] = seam
         try:
             await vendor.session(seam)
@@ -525,7 +545,7 @@ class Call:
             "line": self.trunk.put,
             "model": self.errands.put,
             "tools": self.errands.put,
-            "archive": self.scribe.put,
+            "archive": self._recorded,
             "log": self._counted,
             "call": lambda _closed: self._path_closed.set(),
         }
@@ -537,14 +557,21 @@ class Call:
         if seam is not None:
             seam.put(ask)
 
+    def _recorded(self, item: object) -> None:
+        if isinstance(item, Timing):
+            self.plan.watch.reached(item)
+        self.scribe.put(item)
+
     def _counted(self, counted: object) -> None:
         assert isinstance(counted, Counted)
+        self.plan.watch.counted(counted)
         self.log.warning("counted", name=counted.name, amount=counted.amount)
 
     # What is seen of it.
 
     def _event(self, event: SupervisionEvent) -> None:
         """Log what a supervisor saw or decided: who, why, what next."""
+        self.plan.watch.supervised(event)
         if isinstance(event, ChildFailed | RestartScheduled | GaveUp):
             details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
             self.log.warning(_snake(type(event).__name__), **details)
@@ -559,16 +586,19 @@ class Call:
             actor=report.actor,
             step=report.kind.value,
             at_s=round(report.now, 3),
-            message=shown(report.message),
-            core=shown(report.core),
+            message=type(report.message).__name__,
             error=shown(report.error),
             then=report.remedy.value,
         )
+        # What was said is in them.
+        self.log.debug("step_raised_in_full", message=shown(report.message), core=shown(report.core))
+        self.plan.watch.raised(report.actor, report.remedy.name.lower())
         if report.remedy is Remedy.BARE:
             self._ask_to_repeat()
         self.plan.on_raise(report)
 
     def _lost(self, name: str, edge: Edge, why: str) -> None:
+        self.plan.watch.lost(edge, why)
         if why == "set aside":
             self.log.error("message_set_aside", actor=name, edge=str(edge))
             if edge.set_aside is SetAside.REPEAT:

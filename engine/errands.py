@@ -21,6 +21,7 @@ from engine.supervisor import (
     SupervisionEvent,
     Supervisor,
 )
+from engine.watch import Watch
 
 END_CALL_TOOL = ToolSchema(
     name=END_CALL,
@@ -52,6 +53,7 @@ class Errands:
     tell_agent: Callable[[ModelEvent | ModelFailed], None]
     tell_result: Callable[[ToolReturned], None]
     log: structlog.stdlib.BoundLogger
+    watch: Watch = attrs.field(factory=Watch)
     supervisor: Supervisor = attrs.field(init=False)
     # How to cancel each errand that is under way, by its child's id.
     _running: dict[str, Callable[[], None]] = attrs.field(init=False, factory=dict)
@@ -109,6 +111,7 @@ class Errands:
         self.tell_result(await self.tools.run(call))
 
     def _event(self, event: SupervisionEvent) -> None:
+        self.watch.errand(self.model.vendor, event)
         if isinstance(event, ChildStarted):
             return
         self._running.pop(event.child, None)

@@ -75,6 +75,10 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__} without a repr: {error!r}>"
 
 
+def _unheard(_what: object) -> None:
+    """Nobody listens."""
+
+
 @attrs.define(eq=False)
 class Loop:
     """An actor's loop over its cell. One task at a time runs it; a new one goes on where the last one died.
@@ -84,6 +88,7 @@ class Loop:
     close_session: ends the present session with a reason, because the core that follows knows nothing of it.
     useful: told, by child id, of output that was of use: each message handled, each event of the session.
     raised: told of each step that raised, and how the actor goes on.
+    ticked: told how late each tick comes, in seconds.
     """
 
     cell: Cell[Any]
@@ -92,6 +97,7 @@ class Loop:
     close_session: Callable[[str], None]
     useful: Callable[[str], None]
     raised: Callable[[StepRaised], None]
+    ticked: Callable[[float], None] = _unheard
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the cell until cancelled. Raises StepRaised when a step raised; the cell knows how to go on."""
@@ -123,6 +129,7 @@ class Loop:
         message: object
         if self.tick_first(envelope, now):
             kind, message = Kind.TICK, Tick()
+            self.ticked(now - cell.deadline)
         elif envelope is None:
             return
         else:
@@ -265,6 +272,8 @@ class SessionSeam(Generic[AskT, EventT]):
     """One incarnation of a session, seen from its vendor: `contract.Seam`.
 
     Asks are queued from `started` on. Its own unread events, and nothing else, hold back its reading.
+
+    said: told of what it says: a SessionInfo, then its events.
     """
 
     cell: Cell[Any]
@@ -276,6 +285,7 @@ class SessionSeam(Generic[AskT, EventT]):
     _asks_out: trio.MemoryReceiveChannel[AskT] = attrs.field(init=False)
     _credit: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(UNREAD_EVENTS))
     _edges: Mapping[type, Edge] = attrs.field(kw_only=True)
+    said: Callable[[object], None] = attrs.field(kw_only=True, default=_unheard)
 
     def __attrs_post_init__(self) -> None:
         # 3000 asks are a minute of audio, twice what a core keeps: a session that far behind has stalled.
@@ -286,6 +296,7 @@ class SessionSeam(Generic[AskT, EventT]):
         self.cell.connected = self.incarnation
         self.cell.serving = FROM_NO_SESSION
         info = SessionInfo(vendor=self.vendor, incarnation=self.incarnation, aligned=aligned)
+        self.said(info)
         self.cell.put(Envelope(info, None, self.cell.clock(), self.incarnation))
 
     async def ask(self) -> AskT:
@@ -296,6 +307,7 @@ class SessionSeam(Generic[AskT, EventT]):
         """Hand an event to the actor, once fewer than UNREAD_EVENTS of this session's lie unread."""
         await self._credit.acquire()
         edge = self._edges[type(event)]
+        self.said(event)
         self.cell.put(Envelope(event, edge, self.cell.clock(), self.incarnation, let_go=self._credit.release))
 
     def closed(self) -> None:

@@ -36,7 +36,7 @@ MOST_VALUES: Final = 40
 SAMPLE_S: Final = 0.25
 """Between two looks at the event loop: a stall of half of it is seen with even chances, at four wake-ups a second."""
 
-_VALUE: Final = re.compile(r"[a-z][a-z0-9_.]*( [a-z0-9_.]+){0,7}")
+_VALUE: Final = re.compile(r"[a-z][a-z0-9_.-]*( [a-z0-9_.-]+){0,7}")
 _LONGEST_VALUE: Final = 40
 
 # Seconds. A caller hears the difference between 0.3 and 0.5; over 1.5 is a pause that people remark on.

@@ -14,6 +14,7 @@ from engine.codec.telephony import FRAME_BYTES, RATE_HZ
 from engine.messages.errors import WireError
 from engine.messages.line import CloseLine, LineAudio, LineDtmf, LineEnded, LineMark, SendClear, SendMark, SendMedia
 from engine.supervisor import TRANSIENT, ChildSpec, Incarnation
+from engine.watch import Watch
 
 FromLine: TypeAlias = LineAudio | LineDtmf | LineMark | LineEnded
 ToLine: TypeAlias = SendMedia | SendMark | SendClear | CloseLine
@@ -60,6 +61,7 @@ class Trunk:
     tell: Callable[[FromLine], None]
     log: structlog.stdlib.BoundLogger
     silence_s: float = math.inf
+    watch: Watch = attrs.field(factory=Watch)
     reason: str = attrs.field(init=False, default="")
     gone: trio.Event = attrs.field(init=False, factory=trio.Event)
     bad_messages: int = attrs.field(init=False, default=0)
@@ -109,15 +111,18 @@ class Trunk:
     async def _send(self, message: ToLine) -> None:
         match message:
             case SendMedia(audio=audio):
-                await self.line.send(twilio.media(self.stream_sid, audio))
+                text = twilio.media(self.stream_sid, audio)
             case SendMark(name=name):
-                await self.line.send(twilio.mark(self.stream_sid, name))
+                text = twilio.mark(self.stream_sid, name)
             case SendClear():
-                await self.line.send(twilio.clear(self.stream_sid))
+                text = twilio.clear(self.stream_sid)
             case CloseLine(reason=reason):
                 self.end(reason)  # the call closes it, once it has said what comes next
+                return
             case _:
                 assert_never(message)
+        self.watch.line_sending(message, text)
+        await self.line.send(text)
 
     async def _read(self, *, task_status: Incarnation) -> None:
         """Turn the phone network's messages into ours. A bad one is counted and dropped."""
@@ -133,6 +138,7 @@ class Trunk:
             if text is None:  # half-open: TCP would take minutes to find out
                 self.end("silent")
                 return
+            self.watch.line_read(text)
             try:
                 message = twilio.parse(text)
             except WireError as error:
@@ -155,6 +161,7 @@ class Trunk:
             case twilio.Dtmf(digit=digit):
                 self.tell(LineDtmf(digit=digit))
             case twilio.Mark(name=name):
+                self.watch.mark_echoed(name)
                 self.tell(LineMark(name=name))
             case twilio.Stop():
                 self.end("stop")
@@ -169,5 +176,6 @@ class Trunk:
 
     def _bad(self, why: str) -> None:
         self.bad_messages += 1
+        self.watch.bad_message()
         if self.bad_messages <= LOGGED_BAD_MESSAGES:
             self.log.warning("bad_message", why=why, count=self.bad_messages)
