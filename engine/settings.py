@@ -25,6 +25,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from engine.actors.pacer import PacingPolicy
 from engine.actors.turn_detector import TurnPolicy
+from engine.codec.public_url import check_public_url
 from engine.messages.errors import ConfigError
 from engine.policy import Backoff, RestartPolicy
 from engine.supervisor import RestartType, Strategy
@@ -153,36 +154,12 @@ def _address(*schemes: str) -> _Must:
 
 
 def _public(value: object) -> str:
-    """Return the address that Twilio is told: scheme, host and port, under https unless it is this machine."""
     if not isinstance(value, str):
         raise _expected("an address of http or https", value)
     try:
-        parts = urlsplit(value)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:  # a port that is none, half an IPv6 address
-        raise _Unfit(f"{_shown(value)} is no address: {str(error).lower()}") from error
-    why = ""
-    if parts.scheme not in {"http", "https"} or not host or port == 0:
-        why = "it must be an address of http or https with a host"
-    elif "@" in parts.netloc:
-        raise _Unfit("it must not hold a user or password: Twilio's request would be refused by its own signature")
-    elif parts.path not in {"", "/"}:
-        why = f"it must not have a path: the paths are /voice/incoming and the like, remove '{parts.path}'"
-    elif parts.query or parts.fragment or value.rstrip().endswith(("?", "#")):
-        why = "it must not have a query or fragment: Twilio strips a stream's query"
-    elif parts.scheme == "http" and not is_loopback(host):
-        why = "it must be https: Twilio streams audio to wss only; http is for this machine alone"
-    if why:
-        raise _Unfit(f"{_shown(value)}: {why}")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine and no other can mean it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+        return check_public_url(value)
+    except ConfigError as error:
+        raise _Unfit(str(error).removeprefix("public_url is ").removeprefix("public_url ")) from error
 
 
 def _network(value: object) -> str:

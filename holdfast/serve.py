@@ -16,12 +16,13 @@ import trio
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from engine.codec.public_url import is_loopback
 from engine.debug import Recorder, recorder
 from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.errors import ConfigError
 from engine.metrics import Metrics
 from engine.reception import Reception
-from engine.settings import Settings, Tenants, is_loopback
+from engine.settings import Settings, Tenants
 from engine.storage.runner import in_thread
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses

@@ -37,28 +37,15 @@ BAD = [
     ("[turns]\ncomplete_s = true", f"turns.complete_s: {NUMBER} 0 to 10, got true"),
     ('[turns]\ncomplete_s = "0.3"', f'turns.complete_s: {NUMBER} 0 to 10, got "0.3"'),
     ("public_url = 8080", "public_url: expected an address of http or https, got 8080"),
-    *(
-        (f'public_url = "{url}"', f'public_url: "{url}": {why}')
-        for url, why in (
-            (
-                "http://voice.example.com",
-                "it must be https: Twilio streams audio to wss only; http is for this machine alone",
-            ),
-            ("ftp://voice.example.com", "it must be an address of http or https with a host"),
-            ("https://", "it must be an address of http or https with a host"),
-            ("voice.example.com", "it must be an address of http or https with a host"),
-            (
-                "https://voice.example.com/twilio",
-                "it must not have a path: the paths are /voice/incoming and the like, remove '/twilio'",
-            ),
-            ("https://voice.example.com?a=b", "it must not have a query or fragment: Twilio strips a stream's query"),
-            ("https://voice.example.com#a", "it must not have a query or fragment: Twilio strips a stream's query"),
-        )
+    (
+        'public_url = "http://voice.example.com"',
+        "public_url: 'http://voice.example.com': it must be https: Twilio streams audio to wss only; http is for this "
+        "machine alone",
     ),
-    ('public_url = "https://[::1"', 'public_url: "https://[::1" is no address: invalid ipv6 url'),
+    ('public_url = "https://[::1"', "public_url: no address: invalid ipv6 url"),
     (
         'public_url = "https://me:5ecret@voice.example.com"',
-        "public_url: it must not hold a user or password: Twilio's request would be refused by its own signature",
+        "public_url: has a user or password in it, with which Twilio's signature would not match",
     ),
     (
         '[door]\ntrusted_proxies = ["10.0.0.1/8"]',
