@@ -39,8 +39,10 @@ BAD = [
     ("public_url = 8080", "public_url: expected an address of http or https, got 8080"),
     (
         'public_url = "http://voice.example.com"',
-        "public_url: 'http://voice.example.com': it must be https: Twilio streams audio to wss only; http is for this "
-        "machine alone",
+        (
+            "public_url: 'http://voice.example.com': it must be https: Twilio streams audio to wss only; http is for this "
+            "machine alone"
+        ),
     ),
     ('public_url = "https://[::1"', "public_url: no address: invalid ipv6 url"),
     (
