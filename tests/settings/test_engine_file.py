@@ -40,8 +40,8 @@ BAD = [
     (
         'public_url = "http://voice.example.com"',
         (
-            "public_url: 'http://voice.example.com': it must be https: Twilio streams audio to wss only; http is for this "
-            "machine alone"
+            "public_url: 'http://voice.example.com': it must be https: Twilio streams audio to wss only; http is for "
+            "this machine alone"
         ),
     ),
     ('public_url = "https://[::1"', "public_url: no address: invalid ipv6 url"),
