@@ -62,12 +62,13 @@ class Scribe:
         return ChildSpec(id="writer", start=self._write, restart=TRANSIENT, shutdown_s=0.0)
 
     def put(self, item: object) -> None:
-        """Queue an item: a port. Never waits, never raises; what cannot be kept is in the log."""
+        """Queue an item: a port. Never waits, never raises; what cannot be kept is in the log, in full at debug."""
         assert isinstance(item, Record | Timing)
         try:
             self._in.send_nowait(item)
         except (trio.WouldBlock, trio.ClosedResourceError):
-            self.log.exception("record_lost", item=repr(item))
+            self.log.exception("record_lost", kind=type(item).__name__)
+            self.log.debug("record_lost_in_full", item=repr(item))
 
     def close(self, reason: str) -> None:
         """Nothing comes after this but the note of how the call ended."""
@@ -99,7 +100,8 @@ class Scribe:
                 await trio.sleep(RETRY_S)
             except EngineBug as error:
                 # Refused once, refused always: one bad row must not hold up all that follow.
-                self.log.exception("record_refused", item=repr(self._in_hand), why=str(error))
+                self.log.exception("record_refused", why=str(error))
+                self.log.debug("record_refused_in_full", item=repr(self._in_hand))
                 self._in_hand = None
             else:
                 self._in_hand = None

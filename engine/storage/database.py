@@ -145,7 +145,9 @@ def open_database(url: str, schema: Schema, *, busy_s: float = BUSY_S) -> Databa
     parsed = _parse(url)
     name = parsed.render_as_string(hide_password=True)
     try:
-        engine = _create_sqlite(parsed, busy_s) if parsed.get_backend_name() == "sqlite" else create_engine(parsed)
+        # Hidden: parameters in an error's text, and so in a traceback in the log, would be what callers have said.
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        engine = _create_sqlite(parsed, busy_s) if is_sqlite else create_engine(parsed, hide_parameters=True)
     except ImportError as error:
         raise ConfigError(f"database {name!r} needs the package {error.name!r}, which is not installed") from error
     except NoSuchModuleError as error:
@@ -175,7 +177,8 @@ def _create_sqlite(url: URL, busy_s: float) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
     # One in memory is its connection: kept alone in the pool, it is the same for every thread, one at a time.
     pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0} if in_memory else {}
-    engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False}, **pool)
+    connect_args = {"timeout": busy_s, "check_same_thread": False}
+    engine = create_engine(url, connect_args=connect_args, hide_parameters=True, **pool)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

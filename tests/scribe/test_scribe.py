@@ -139,9 +139,11 @@ async def test_a_row_that_is_refused_is_left_out_and_holds_up_no_other(autojump_
             rig.scribe.close(ENDED)
             await rig.scribe.written.wait()
     assert rig.archive.kept == [OPENED, row(0), row(1), row(3), row(4), ENDED]
-    (logged,) = logs
+    logged, in_full = logs
     assert (logged["event"], logged["why"]) == ("record_refused", "database 'x' refused a row")
-    assert repr(row(2)) in logged["item"]
+    assert "item" not in logged
+    assert in_full["log_level"] == "debug"
+    assert repr(row(2)) in in_full["item"]
 
 
 async def test_a_writer_that_crashes_writes_the_same_item_again(autojump_clock: MockClock) -> None:
@@ -188,9 +190,11 @@ async def test_what_comes_after_the_end_or_over_the_bound_is_told_in_the_log() -
         scribe.put(row(1))
         scribe.close(ENDED)
         scribe.put(row(2))
-    assert [(each["event"], each["item"]) for each in logs] == [
-        ("record_lost", repr(row(1))),
-        ("record_lost", repr(row(2))),
+    assert [(each["log_level"], each["event"], each.get("item")) for each in logs] == [
+        ("error", "record_lost", None),
+        ("debug", "record_lost_in_full", repr(row(1))),
+        ("error", "record_lost", None),
+        ("debug", "record_lost_in_full", repr(row(2))),
     ]
 
 

@@ -201,7 +201,7 @@ class _Session:
                 )
                 return ""
         if not believable(words):
-            _log.info("recogniser heard noise", text=words.text, confidence=round(words.confidence, 2))
+            _log.debug("recogniser heard noise", text=words.text, confidence=round(words.confidence, 2))
             return ""
         return words.text
 
