@@ -1,9 +1,10 @@
 """Claude, against a vendor written from its sheet: no request may break a rule, and what is said is what is told."""
 
+import gc
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -261,7 +262,7 @@ def agent(*content: Any) -> tuple[str, list[Any]]:
         ),
         pytest.param(
             (TUESDAY, Noted(turn=1, text="a tool answered late: 1"), CallerSaid(turn=2, text="Hello?")),
-            [user("Anything on Tuesday?\n(a tool answered late: 1)\nHello?")],
+            [user(TUESDAY.text, "(a tool answered late: 1)", "Hello?")],
             id="one side's turns are one message",
         ),
         pytest.param(
@@ -290,6 +291,11 @@ def agent(*content: Any) -> tuple[str, list[Any]]:
             id="words between a call and its answer",
         ),
         pytest.param(
+            (TUESDAY, CALL_A, GAVE_A, Noted(turn=1, text=" "), attrs.evolve(GAVE_A, value="again")),
+            [user(TUESDAY.text), agent(USE_A), user(RESULT_A, "(A tool answered: again)")],
+            id="a tool that answered twice, and a note of nothing",
+        ),
+        pytest.param(
             (
                 TUESDAY,
                 attrs.evolve(CHECKING, text="Let me", interrupted=True),
@@ -297,12 +303,12 @@ def agent(*content: Any) -> tuple[str, list[Any]]:
                 GAVE_A,
                 CallerSaid(turn=2, text="No"),
             ),
-            [user(TUESDAY.text), agent("Let me", USE_A), user(RESULT_A, f"{BROKE_IN}\nNo")],
+            [user(TUESDAY.text), agent("Let me", USE_A), user(RESULT_A, BROKE_IN, "No")],
             id="a cut reply with a tool: results, the note, the caller",
         ),
         pytest.param(
             (TUESDAY, attrs.evolve(CHECKING, text=" ", interrupted=True), CallerSaid(turn=2, text="No, Monday.")),
-            [user("Anything on Tuesday?\nNo, Monday.")],
+            [user(TUESDAY.text, "No, Monday.")],
             id="a reply of which nothing was heard",
         ),
         pytest.param(
@@ -310,9 +316,7 @@ def agent(*content: Any) -> tuple[str, list[Any]]:
             [user(CONNECTED), agent(GREETED.text), user(BROKE_IN)],
             id="a note is the user's, and ends it",
         ),
-        pytest.param(
-            (TUESDAY, GAVE_A), [user('Anything on Tuesday?\n(A tool answered: ["09:00"])')], id="no call known"
-        ),
+        pytest.param((TUESDAY, GAVE_A), [user(TUESDAY.text, '(A tool answered: ["09:00"])')], id="no call known"),
         pytest.param(
             (
                 TUESDAY,
@@ -887,3 +891,17 @@ async def until_cancelled(model: ClaudeModel, begun: Callable[[], None]) -> None
     async with model.reply(ASKED) as events:
         async for _ in events:
             begun()
+
+
+@pytest.mark.parametrize("last", [b"", event("error", **failure("overloaded_error")), b"x" * LONGEST_REPLY_BYTES])
+async def test_a_reply_left_midway_leaves_nothing_to_the_garbage(last: bytes) -> None:
+    port = Port([STARTED + b"".join(LET_ME), last] if last else [STARTED + b"".join(LET_ME)], ends=False)
+    with trio.fail_after(20.0):
+        async with over_a_socket(port) as model:
+            with suppress(ProviderDown):
+                async with model.reply(ASKED) as events:
+                    async for _ in events:
+                        if not last:
+                            break
+            gc.collect()  # which warns of what it has to close
+            await port.closed.wait()

@@ -151,16 +151,16 @@ class ClaudeModel:
             ) as response:
                 request_id = response.headers.get("request-id", "")
                 reader.opened(response.headers.get("content-type", ""))
-                async with aclosing(response.http_response.aiter_bytes()) as body:
+                body = response.http_response.aiter_bytes()
+                try:
                     async for chunk in body:
                         for event in reader.push(chunk):
                             yield event
                         if reader.is_ended:
                             break
                     reader.closed()
-                    with suppress(httpx2.HTTPError), trio.move_on_after(LINGER_S):
-                        async for _ in body:
-                            pass
+                finally:
+                    await _leave(body, LINGER_S if reader.is_ended else 0.0)
         except anthropic.APIStatusError as error:
             raise self._failed(error) from error
         except anthropic.APIConnectionError as error:
@@ -200,6 +200,13 @@ class ClaudeModel:
         """Return what the vendor said, never long, and without the key, should it have sent that back."""
         text = said if isinstance(said, str) else shortened(said)
         return repr(text.replace(self.api_key, "[the key]")[:_LONGEST_SHOWN])
+
+
+async def _leave(body: AsyncIterator[bytes], linger_s: float) -> None:
+    """Read to the body's end, or be cancelled in the attempt: httpcore leaves what is merely closed to the garbage."""
+    with suppress(httpx2.HTTPError), trio.move_on_after(linger_s):
+        async for _ in body:
+            pass
 
 
 def _of(request_id: str | None) -> str:

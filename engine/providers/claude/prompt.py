@@ -177,8 +177,8 @@ class _Page:
         ]
 
     def _text(self, role: Literal["user", "assistant"], text: str) -> None:
-        """Add text to the last message if it is the same side's, else begin one."""
-        last = self.turns[-1][1][-1] if self.turns and self.turns[-1][0] == role else None
+        """Add text: the user's as a block of its own, the model's to its last, where blocks are one text to it."""
+        last = self.turns[-1][1][-1] if self.turns and self.turns[-1][0] == "assistant" == role else None
         if last is not None and last["type"] == "text":
             last["text"] += f"\n{text}"
         else:
