@@ -291,9 +291,9 @@ def _moment(text: str) -> datetime | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = read(text)
-        except ValueError:
+            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        except (ValueError, OverflowError):  # the second for the first day of the calendar, in UTC the day before
             continue
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     return None
 
 

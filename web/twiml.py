@@ -1,5 +1,6 @@
 """What the phone network is told to do with a call, and what callers hear from its own voice."""
 
+import re
 from typing import Final
 
 from twilio.twiml.voice_response import Connect, VoiceResponse
@@ -17,6 +18,9 @@ NOBODY_ANSWERS: Final = "We are sorry, nobody can take your call at the moment. 
 # Six rings; Twilio's own default, said here so that it stays.
 RING_S: Final = 30
 
+# XML has no way to write them; a sentence of a model's may have them.
+_UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 def stream(*, url: str, action: str, status_callback: str) -> VoiceResponse:
     """Connect the call to the media stream at `url`; when that ends, `action` is asked what comes next."""
@@ -24,15 +28,14 @@ def stream(*, url: str, action: str, status_callback: str) -> VoiceResponse:
     connect = Connect(action=action, method="POST")
     connect.stream(url=url, status_callback=status_callback, status_callback_method="POST")
     twiml.append(connect)
-    twiml.hangup()  # unheard: the action is asked instead
+    # Twilio does not say whether it asks the action of a stream that never opened, or goes on here.
+    twiml.redirect(action, method="POST")
     return twiml
 
 
 def goodbye(say: str = "") -> VoiceResponse:
     """Say a sentence, if there is one, and hang up."""
-    twiml = VoiceResponse()
-    if say:
-        twiml.say(say)
+    twiml = _say(say)
     twiml.hangup()
     return twiml
 
@@ -42,8 +45,13 @@ def transfer(step: NextStep, *, action: str, caller_id: str | None) -> VoiceResp
 
     caller_id: the number that the person who is rung sees; None: the caller's own.
     """
-    twiml = VoiceResponse()
-    if step.say:
-        twiml.say(step.say)
+    twiml = _say(step.say)
     twiml.dial(step.number, timeout=RING_S, caller_id=caller_id, action=action, method="POST")
+    return twiml
+
+
+def _say(text: str) -> VoiceResponse:
+    twiml = VoiceResponse()
+    if writable := _UNWRITABLE.sub("", text).strip():
+        twiml.say(writable)
     return twiml

@@ -18,6 +18,29 @@ CALL_SID = "CA" + "1" * 32
 TICKET = Ticket(call_sid=CALL_SID, tenant="clinic", caller="+15550100001", dialled="+15550100002")
 PUBLIC_URL = "https://voice.example.com"
 
+# Every field that Twilio documents for an incoming call, and one that it may add tomorrow.
+INCOMING = {
+    "CallSid": CALL_SID,
+    "AccountSid": "AC" + "0" * 32,
+    "From": "+15550100001",
+    "To": "+15550100002",
+    "Caller": "+15550100001",
+    "Called": "+15550100002",
+    "CallStatus": "ringing",
+    "Direction": "inbound",
+    "ApiVersion": "2010-04-01",
+    "ForwardedFrom": "+15550100003",
+    "CallerName": "ANN O'HARA",
+    "CallToken": "%7B%22parentCallInfoToken%22%7D",
+    "StirVerstat": "TN-Validation-Passed-A",
+    "FromCity": "",
+    "FromState": "CA",
+    "FromZip": "94105",
+    "FromCountry": "US",
+    "ToCity": "",
+    "AFieldOfTomorrow": "é",
+}
+
 
 def media_path(ticket: Ticket = TICKET, *, keys: Sequence[bytes] = KEYS, token_s: float = 60.0) -> str:
     """A path that lets in once."""
@@ -67,13 +90,13 @@ class Front:
         )
         self.app = create_app(
             self.door,
-            choose=lambda dialled: self.tenants.get(dialled),
+            choose=self.tenants.get,
             next_step=self._next_step,
             record_call=self._record,
             record_stream=self._record,
             metrics=lambda: (b"calls 3\n", "text/plain; version=1.0.0; charset=utf-8"),
             counted=lambda name, _amount: self.counted.append(name),
-            ready=lambda: self.ready(),
+            ready=self.ready,
         )
 
     async def _next_step(self, call_sid: str) -> NextStep | None:

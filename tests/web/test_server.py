@@ -1,6 +1,7 @@
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -78,6 +79,18 @@ def test_a_malformed_address_is_refused_in_words(text: str, why: str) -> None:
 async def test_without_an_auth_token_only_loopback_is_served(bind: str) -> None:
     with pytest.raises(ConfigError, match="another machine could reach it, and without an auth token"):
         await listen(bind, loopback_only=True)
+
+
+async def test_without_an_auth_token_it_is_said_what_to_set() -> None:
+    with pytest.raises(ConfigError, match="set TWILIO_AUTH_TOKEN"):
+        await listen("0.0.0.0:0", loopback_only=True)
+
+
+async def test_with_an_auth_token_any_address_is_served(nursery: trio.Nursery, plain_app: ASGIFramework) -> None:
+    listeners = await listen("0.0.0.0:0", loopback_only=False)
+    nursery.start_soon(serve_on, plain_app, listeners)
+    answer = await ask(f"127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+    assert answer.startswith(b"HTTP/1.1 204 ")
 
 
 async def test_a_port_in_use_is_one_clear_sentence(plain_app: ASGIFramework) -> None:
@@ -203,6 +216,38 @@ async def test_a_shutdown_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatc
     assert [entry["event"] for entry in logs] == ["shutdown_cut_short"]
 
 
+async def test_what_runs_beside_the_app_brings_the_server_down_when_it_crashes(plain_app: ASGIFramework) -> None:
+    listeners = await listen("127.0.0.1:0", loopback_only=True)
+
+    async def service() -> None:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_on, plain_app, listeners)
+            nursery.start_soon(service)
+    assert listeners[0].socket.fileno() == -1
+
+
+async def test_a_crash_in_the_apps_own_lifespan_brings_the_server_down() -> None:
+    """Quart's nursery for services is one: Hypercorn's own server would go on without them."""
+    app = QuartTrio("test")
+
+    async def service() -> None:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        raise ZeroDivisionError
+
+    @app.before_serving
+    async def start() -> None:
+        app.nursery.start_soon(service)
+
+    listeners = await listen("127.0.0.1:0", loopback_only=True)
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True), trio.fail_after(5):
+        await serve_on(app, listeners)
+    assert listeners[0].socket.fileno() == -1
+
+
 UPGRADE = (
     f"GET {media_path(token_s=3600)} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
     + b"Sec-WebSocket-Version: 13\r\n"
@@ -279,6 +324,36 @@ async def test_a_form_that_never_ends_is_not_waited_for(
     head = b"POST /voice/incoming HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     answer = await ask(await open_front(trio.sleep_forever), head + b"Content-Length: 100\r\n\r\nCallSid=")
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def drip(stream: trio.SocketStream) -> NoReturn:
+    while True:
+        await stream.send_all(b"x")
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_head_that_drips_in_is_cut_off_however_busily_it_drips(
+    open_front: Callable[..., Awaitable[str]], monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr("web.server.IDLE_S", 0.1)
+    where = parse_bind(await open_front(trio.sleep_forever))
+    async with await trio.open_tcp_stream(where.host, where.port) as stream:
+        await stream.send_all(before + b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Drop: ")
+        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            await drip(stream)
+
+
+async def test_a_body_that_nobody_wants_is_not_waited_for(open_front: Callable[..., Awaitable[str]]) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    assert b'"status":"ok"' in await ask(await open_front(trio.sleep_forever), head)
+
+
+async def test_a_form_without_a_signature_is_not_waited_for(open_front: Callable[..., Awaitable[str]]) -> None:
+    address = await open_front(trio.sleep_forever, front=Front(auth_tokens=("secret",)))
+    head = b"POST /voice/incoming HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    with structlog.testing.capture_logs():
+        assert (await ask(address, head + b"Content-Length: 100\r\n\r\nCallSid=")).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_a_connection_that_has_been_answered_is_closed_after_a_while(
