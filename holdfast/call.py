@@ -18,7 +18,7 @@ from engine.messages.records import Record, Timing
 from engine.storage.store import Store
 from simulators import events, recording
 from simulators.caller import CallerScript
-from simulators.twilio.call import place_call
+from simulators.twilio.call import Network, place_call
 from simulators.twilio.record import CallRecord
 from simulators.voice import LocalVoice
 
@@ -56,9 +56,18 @@ class Kept:
 
 
 async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
-    script: CallerScript, *, server_url: str, store: Store | None, folder: Path, console: Console, name: str = "call"
+    script: CallerScript,
+    *,
+    server_url: str,
+    store: Store | None,
+    folder: Path,
+    console: Console,
+    name: str = "call",
+    auth_token: str | None = None,
 ) -> Kept:
     """Place a call and return what is left of it.
+
+    auth_token: signs all that the phone network asks, as a server that has one wants it.
 
     store: the server's, opened for reading, for the live transcript and the engine's own timings.
     Raises ConfigError where no server answers.
@@ -68,7 +77,13 @@ async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
         if store is not None:
             nursery.start_soon(watch.look)
         console.print("[dim]rendering what the caller will say[/dim]")
-        record = await place_call(server_url=server_url, caller=script, voice=LocalVoice(), on_event=watch.saw)
+        record = await place_call(
+            server_url=server_url,
+            caller=script,
+            voice=LocalVoice(),
+            network=Network(auth_token=auth_token),
+            on_event=watch.saw,
+        )
         await trio.sleep(LOOK_EVERY_S)  # the engine writes its last rows when the line has gone
         nursery.cancel_scope.cancel()
     conversation: Sequence[Record] = ()
@@ -116,7 +131,7 @@ class _Watch:
             case events.CallerGaveUp(waited_for=what):
                 self._line(event.at_s, "caller", f"waited in vain for {what}", "yellow")
             case events.Cleared(dropped_s=dropped_s):
-                self._line(event.at_s, "phone", f"the agent stopped; {dropped_s:.1f} s of it were not heard")
+                self._line(event.at_s, "phone", f"the agent stops; the last {dropped_s:.1f} s on its way are not heard")
             case events.NetworkSaid(text=text):
                 self._line(event.at_s, "phone", f"says: {text}")
             case events.Noticed(code=code, text=text):

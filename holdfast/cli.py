@@ -1,6 +1,7 @@
 """The command line: what an operator types, and what it answers when it cannot be done."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -123,7 +124,10 @@ def call(  # noqa: PLR0913, PLR0917 - a call's options
     logs.configure(settings.log)
     console = Console()
     store = calling.open_store(settings.storage.url)
-    kept = _run(partial(calling.call, script, server_url=server, store=store, folder=out, console=console))
+    # As the server that runs with the same environment wants it.
+    token = os.environ.get(settings.vendors.twilio.auth_token_env, "").strip() or None
+    place = partial(calling.call, script, server_url=server, store=store, folder=out, console=console, auth_token=token)
+    kept = _run(place)
     calling.waterfall(kept, console)
     console.print(f"recording: {kept.wav} (left the caller, right the agent); details: {kept.json}", highlight=False)
 

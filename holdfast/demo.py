@@ -15,6 +15,7 @@ from engine.messages.errors import ConfigError
 from engine.settings import Settings, Tenants
 from engine.storage.store import Store
 from holdfast.call import Kept, call, waterfall
+from holdfast.keys import read_keys
 from holdfast.serve import serve
 from simulators import scenario
 
@@ -30,10 +31,16 @@ async def demo(settings: Settings, tenants: Tenants, *, script: str, console: Co
     for stale in FOLDER.glob("*.sqlite3*"):
         stale.unlink()
     settings, tenants = apart(settings, tenants, FOLDER)
+    keys = attrs.evolve(read_keys(settings), auth_tokens=())  # nobody but this process calls
     async with trio.open_nursery() as nursery:
         addresses: list[str] = await nursery.start(
             partial(
-                serve, settings, tenants, bind="127.0.0.1:0", progress=lambda line: console.print(f"[dim]{line}[/dim]")
+                serve,
+                settings,
+                tenants,
+                bind="127.0.0.1:0",
+                keys=keys,
+                progress=lambda line: console.print(f"[dim]{line}[/dim]"),
             )
         )
         with Store.open(settings.storage.url) as store:

@@ -25,8 +25,8 @@ from holdfast.keys import Keys
 if TYPE_CHECKING:  # see `_House`: they are imported where they are needed
     from engine.providers.deepgram import DeepgramRecogniser
 
-    from engine.providers.claude import ClaudeModel
-    from engine.providers.elevenlabs import ElevenLabsVoice
+    from engine.providers.claude.model import ClaudeModel
+    from engine.providers.elevenlabs.voice import ElevenLabsVoice
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ class _House:
     # Ctrl-C is heard meanwhile.
 
     def _claude(self) -> "ClaudeModel":
-        from engine.providers.claude import ClaudeModel  # noqa: PLC0415
+        from engine.providers.claude.model import ClaudeModel  # noqa: PLC0415
 
         vendor = self.settings.vendors.anthropic
         return ClaudeModel(
@@ -127,7 +127,7 @@ class _House:
         )
 
     def _elevenlabs(self, tenant: Tenant) -> "ElevenLabsVoice":
-        from engine.providers.elevenlabs import ElevenLabsVoice  # noqa: PLC0415
+        from engine.providers.elevenlabs.voice import ElevenLabsVoice  # noqa: PLC0415
 
         vendor = self.settings.vendors.elevenlabs
         return ElevenLabsVoice(
