@@ -156,10 +156,13 @@ class Recording:
 
     recorder: Recorder
     call_sid: str
-    dropped: int = 0
-    failed: bool = False
-    # The clock on the wall, not trio's: a tap may come from a thread.
-    _opened_at: float = attrs.field(init=False, factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic  # not trio's: a tap may come from a thread
+    dropped: int = attrs.field(init=False, default=0)
+    failed: bool = attrs.field(init=False, default=False)
+    _opened_at: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._opened_at = self.clock()
 
     def line_read(self, text: str | bytes) -> None:
         """A message came from the phone network."""
@@ -189,7 +192,7 @@ class Recording:
         self.recorder.put(self, lambda files: files.end(at_s, self.dropped), last=True)
 
     def _now(self) -> float:
-        return time.monotonic() - self._opened_at
+        return self.clock() - self._opened_at
 
 
 # ── the writing thread's side ─────────────────────────────────────────────────────────────────────────────────────────
