@@ -1,5 +1,6 @@
 """Tickets, as values: what is signed here comes back, and nothing else does."""
 
+import hashlib
 import itertools
 import string
 
@@ -10,7 +11,7 @@ from itsdangerous import URLSafeSerializer
 
 from engine.messages.admission import Ticket
 from tests.web.front import KEYS, TICKET
-from web.tickets import TOKEN_MAX_CHARS, BadToken, Opened, Tickets, stream_keys
+from web.tickets import BadToken, Opened, Tickets, stream_keys
 
 URL_SAFE = set(string.ascii_letters + string.digits + "-_.")
 
@@ -31,7 +32,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
 def test_a_ticket_comes_back_from_a_token_that_fits_a_path(ticket: Ticket) -> None:
     token = make().issue(ticket)
     assert set(token) <= URL_SAFE
-    assert len(token) <= TOKEN_MAX_CHARS
+    assert len(token) < 16 * 1024  # what a request line may take
     assert read(make(), token) == ticket
 
 
@@ -64,17 +65,16 @@ def test_whatever_was_not_signed_is_forged(token: str) -> None:
 def test_what_somebody_else_signed_is_forged() -> None:
     assert read(make(b"mine"), make(b"another's").issue(TICKET)) is BadToken.FORGED
     claims = ["id", 2000.0, "CA1", "clinic", "ann", "bob"]
-    assert read(make(), str(URLSafeSerializer(list(KEYS)).dumps(claims))) is BadToken.FORGED  # for another purpose
+    hmac_sha256 = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+    for another_purpose in ("itsdangerous", ""):
+        serializer = URLSafeSerializer(list(KEYS), salt=another_purpose, signer_kwargs=hmac_sha256)
+        assert read(make(), serializer.dumps(claims)) is BadToken.FORGED
 
 
 def test_the_claims_of_two_tokens_cannot_be_mixed() -> None:
     one, another = make().issue(TICKET), make().issue(Ticket(call_sid="CA2", tenant="x", caller="y", dialled="z"))
     mixed = one.rpartition(".")[0] + "." + another.rpartition(".")[2]
     assert read(make(), mixed) is BadToken.FORGED
-
-
-def test_a_huge_token_is_not_looked_at() -> None:
-    assert read(make(), "." * 10**6) is BadToken.FORGED
 
 
 def test_the_newest_key_signs_and_the_older_is_still_read() -> None:
