@@ -115,7 +115,7 @@ def _identifier(text: str) -> str:
 class _Page:
     """The messages so far.
 
-    owed: results, and then notes, that the next message of the user's begins with.
+    results, notes: owed; the next message of the user's begins with them.
     ids: those taken.
     """
 
