@@ -11,7 +11,9 @@ class Ticket:
 
     The stream's own `start` proves nothing: its `callSid` must be this one.
 
-    tenant: the business's id. caller, dialled: as Twilio wrote them: E.164, `client:…`, `sip:…` or "anonymous".
+    tenant: the business's id.
+    caller: as Twilio wrote it: E.164, `client:…`, `sip:…` or "anonymous".
+    dialled: the same, of the number that was called.
     """
 
     call_sid: str
