@@ -89,7 +89,7 @@ class Contexts:
             *map(self._settled_at, owing),
             *map(self._stalled_at, owing),
             *(context.sent_at + self._patience.keep_alive_s for context in open_contexts),
-            NEVER if open_contexts else self._sent_at + self._patience.keep_alive_s,
+            self._sent_at + self._patience.keep_alive_s,
             self._waiting_since + self._patience.final_s,
         )
 
@@ -142,7 +142,7 @@ class Contexts:
             if not context.closed and context.sent_at + self._patience.keep_alive_s <= now:
                 context.sent_at = self._sent_at = now
                 effects.append(wire.keeping_context(context.id))
-        if self._sent_at + self._patience.keep_alive_s <= now and all(each.closed for each in self._contexts.values()):
+        if self._sent_at + self._patience.keep_alive_s <= now:  # so nothing is open: that was kept alive just now
             self._sent_at = now
             effects.append(wire.keeping_socket())
         if self._waiting_since + self._patience.final_s <= now:

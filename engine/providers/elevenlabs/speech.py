@@ -192,8 +192,6 @@ class Speech:
         if char.isspace():
             if self._lost_s is not None:
                 self._find()
-            elif self._within and self._within >= self._script[self._at].letters:
-                self._next()
             self._token = []
             return
         if len(self._token) < _LONGEST_WORD:
@@ -245,10 +243,8 @@ class Speech:
 
     def _enter(self, word: _Word, start_s: float) -> None:
         """Note where a piece begins, when this is its first word."""
-        if word is word.piece.words[0]:
-            self._token = self._token[-1:]
-            if word.piece.begin_bytes is None:
-                word.piece.begin_bytes = round(start_s * RATE_HZ)
+        if word is word.piece.words[0] and word.piece.begin_bytes is None:
+            word.piece.begin_bytes = round(start_s * RATE_HZ)
 
     def _next(self) -> None:
         """Go on to the next word. The one at hand does not end before the one before it."""

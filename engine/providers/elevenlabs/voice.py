@@ -143,9 +143,9 @@ class ElevenLabsVoice:
 
     @property
     def _settings(self) -> wire.Settings:
-        if self.stability is self.similarity is self.speed is None:
-            return None
-        return RealtimeVoiceSettings(stability=self.stability, similarity_boost=self.similarity, speed=self.speed)
+        named = {"stability": self.stability, "similarity_boost": self.similarity, "speed": self.speed}
+        given = {name: value for name, value in named.items() if value is not None}
+        return RealtimeVoiceSettings.model_validate(given) if given else None
 
 
 class _Ear:
@@ -228,13 +228,9 @@ class _Session:
             self._do(self._contexts.asked(ask, self._now()))
 
     async def _hear(self) -> None:
-        """Take what the vendor says, no faster than the actor takes it. What came before the end is told before it."""
+        """Take what the vendor says, no faster than the actor takes it; so what came before the end is told first."""
         while True:
-            try:
-                sound = await self._ear.hear(self._socket)
-            except ProviderError as error:
-                self._do([error])
-                return
+            sound = await self._ear.hear(self._socket)
             try:
                 self._do(self._contexts.heard(sound, self._now()))
             except WireError as error:

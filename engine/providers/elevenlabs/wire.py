@@ -1,7 +1,8 @@
 """The multi-context wire: what is sent, built from the SDK's models, and what comes, read field by field.
 
 The SDK's models of what comes are not used: they refuse the null audio that the vendor sends, turn `"5"` into 5, and
-know no limits. A model costs 40 µs to build and write, once for a piece of a reply.
+know no limits. A model costs 40 µs to build and write, once for a piece of a reply. It writes the fields that were
+given, null ones too, so nothing is given that is not meant.
 """
 
 import re
@@ -81,34 +82,36 @@ class Failure:
 
 def opening(context: str, settings: Settings) -> str:
     """Return what begins a context: the one message that may carry settings, its text a single space."""
-    return _json(InitializeConnectionMulti(text=" ", context_id=context, voice_settings=settings))
+    if settings is None:
+        return InitializeConnectionMulti(text=" ", context_id=context).json()
+    return InitializeConnectionMulti(text=" ", context_id=context, voice_settings=settings).json()
 
 
 def speaking(context: str, text: str) -> str:
     """Return what has `text` spoken, now: a space ends the last word, and the flush leaves nothing to wait for."""
     # Half of a surrogate pair, which a model may spell, cannot be sent.
     words = text.encode(errors="replace").decode().split()
-    return _json(SendTextMulti(text=f"{' '.join(words)} ", context_id=context, flush=True))
+    return SendTextMulti(text=f"{' '.join(words)} ", context_id=context, flush=True).json()
 
 
 def closing(context: str) -> str:
     """Return what says that no more text comes; what was flushed is still spoken."""
-    return _json(CloseContext(context_id=context, close_context=True))
+    return CloseContext(context_id=context, close_context=True).json()
 
 
 def keeping_context(context: str) -> str:
     """Return what resets a context's inactivity."""
-    return _json(KeepContextAlive(text="", context_id=context))
+    return KeepContextAlive(text="", context_id=context).json()
 
 
 def keeping_socket() -> str:
     """Return what resets the socket's inactivity while no context is open."""
-    return _json(SendTextMulti(text=""))
+    return SendTextMulti(text="").json()
 
 
 def closing_socket() -> str:
     """Return what has the vendor close the socket, once what was flushed has been spoken."""
-    return _json(CloseSocket(close_socket=True))
+    return CloseSocket(close_socket=True).json()
 
 
 def read(message: str | bytes) -> Sound | Failure:
@@ -166,7 +169,3 @@ def _times(alignment: Fields, name: str) -> list[float]:
 
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_MS
-
-
-def _json(model: InitializeConnectionMulti | SendTextMulti | CloseContext | KeepContextAlive | CloseSocket) -> str:
-    return model.model_dump_json(exclude_none=True)
