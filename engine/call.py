@@ -9,6 +9,7 @@ tools under way and the archive are waited for, and the call is over.
 """
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -82,7 +83,7 @@ from engine.supervisor import (
     Supervisor,
 )
 from engine.tap import tapped
-from engine.trunk import Line, Trunk, Vad
+from engine.trunk import LOGGED_BAD_MESSAGES, Line, Trunk, Vad
 from engine.watch import Watch
 from engine.wiring import AtBound, Edge, Port, SetAside, Wiring
 
@@ -284,6 +285,8 @@ class Call:
     # Set when `LineClosed` has left the Pacer: nobody on the path owes anything any more.
     _path_closed: trio.Event = attrs.field(init=False, factory=trio.Event)
     _asked_to_repeat_at: float = attrs.field(init=False, default=-math.inf)
+    # Of vendors, by whose.
+    bad_messages: Counter[str] = attrs.field(init=False, factory=Counter)
     # Cancelled when the call has lasted too long, or is dismissed: then `_dismissal` says why.
     _patience: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
     _dismissal: str = attrs.field(init=False, default="longest_call_s")
@@ -389,7 +392,8 @@ class Call:
     def counts(self) -> dict[str, int]:
         """Return what was dropped and set aside in this call, by edge, and the line's bad messages."""
         counts = {name: count for cell in self.cells.values() for name, count in sorted(cell.counts.items())}
-        return {**counts, **({"bad messages": self.trunk.bad_messages} if self.trunk.bad_messages else {})}
+        vendors = {f"bad messages of {vendor}": count for vendor, count in self.bad_messages.items()}
+        return {**counts, **vendors, **({"bad messages": self.trunk.bad_messages} if self.trunk.bad_messages else {})}
 
     def depths(self) -> list[tuple[str, int]]:
         """Return, for each actor, how much lies unread in its mailbox."""
@@ -520,6 +524,7 @@ class Call:
             stalled=partial(self._close_session, name),
             edges={edge.message: edge for edge in self.wiring.sent_by(f"{name}.session")},
             said=partial(self.plan.watch.session_said, name),
+            bad=partial(self._bad_message, vendor.vendor),
         )
         self.plan.watch.session_opening(name, vendor.vendor)
         self.seams[name] = seam
@@ -527,6 +532,13 @@ class Call:
             await vendor.session(seam)
         finally:
             seam.closed()
+
+    def _bad_message(self, vendor: str, why: str) -> None:
+        """Count a message of a vendor's that was dropped; the first few are logged."""
+        self.plan.watch.bad_message(vendor)
+        self.bad_messages[vendor] += 1
+        if self.bad_messages[vendor] <= LOGGED_BAD_MESSAGES:
+            self.log.warning("bad_message", peer=vendor, why=why, count=self.bad_messages[vendor])
 
     def _useful(self, name: str, child: str) -> None:
         self.actors[name].useful(child)

@@ -274,6 +274,7 @@ class SessionSeam(Generic[AskT, EventT]):
     Asks are queued from `started` on. Its own unread events, and nothing else, hold back its reading.
 
     said: told of what it says: a SessionInfo, then its events.
+    bad: told why, of each message of the vendor's that was dropped.
     """
 
     cell: Cell[Any]
@@ -286,6 +287,7 @@ class SessionSeam(Generic[AskT, EventT]):
     _credit: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(UNREAD_EVENTS))
     _edges: Mapping[type, Edge] = attrs.field(kw_only=True)
     said: Callable[[object], None] = attrs.field(kw_only=True, default=_unheard)
+    bad: Callable[[str], None] = attrs.field(kw_only=True, default=_unheard)
 
     def __attrs_post_init__(self) -> None:
         # 3000 asks are a minute of audio, twice what a core keeps: a session that far behind has stalled.
@@ -309,6 +311,10 @@ class SessionSeam(Generic[AskT, EventT]):
         edge = self._edges[type(event)]
         self.said(event)
         self.cell.put(Envelope(event, edge, self.cell.clock(), self.incarnation, let_go=self._credit.release))
+
+    def refused(self, why: str) -> None:
+        """Count a message of the vendor's that broke its protocol and was dropped."""
+        self.bad(why)
 
     def closed(self) -> None:
         """The session is dead: what it still had to say is void, and asks go nowhere. Plain code, for a `finally`."""

@@ -22,7 +22,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from engine.messages.errors import EngineBug, ProviderDown, ProviderRefused, ProviderSlow, WireError
+from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 
 # A second gauge beside each counter, of when it was made: twice the lines, and Prometheus knows it by itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -64,6 +64,8 @@ def failure_kind(error: BaseException | None) -> str:
     match error:
         case None:
             return "closed"  # by the call itself: a stall, or a core that wanted another session
+        case ProviderError() if isinstance(error.__cause__, WireError):
+            return "wire"
         case ProviderRefused():
             return "refused"
         case ProviderSlow():

@@ -176,6 +176,6 @@ class Trunk:
 
     def _bad(self, why: str) -> None:
         self.bad_messages += 1
-        self.watch.bad_message()
+        self.watch.bad_message("twilio")
         if self.bad_messages <= LOGGED_BAD_MESSAGES:
             self.log.warning("bad_message", why=why, count=self.bad_messages)

@@ -162,9 +162,9 @@ class Watch:
         if sent_at is not None:
             self.metrics.mark_echoed(trio.current_time() - sent_at)
 
-    def bad_message(self) -> None:
-        """A message of the phone network broke its protocol."""
-        self.metrics.bad_message("twilio")
+    def bad_message(self, peer: str) -> None:
+        """A message of the phone network ("twilio"), or of a vendor, broke its protocol."""
+        self.metrics.bad_message(peer)
 
     # The recording.
 

@@ -41,6 +41,12 @@ class Seam(Protocol[AskT_co, EventT_contra]):
     async def emit(self, event: EventT_contra) -> None:
         """Hand an event to the actor; waits only while the session's own earlier events lie unread."""
 
+    def refused(self, why: str) -> None:
+        """Say that a message of the vendor's broke its protocol and was dropped: it is counted, a few are logged.
+
+        why: the WireError's text. Never waits, never raises. What ends the session needs no word: its end is counted.
+        """
+
 
 @attrs.frozen(kw_only=True)
 class ToolSchema:

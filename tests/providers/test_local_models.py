@@ -155,6 +155,9 @@ class Seam:
     told: list[Recognised] = attrs.field(factory=list)
     all_told: trio.Event = attrs.field(factory=trio.Event)
 
+    def refused(self, why: str) -> None:
+        raise AssertionError(f"nothing that a model here says is malformed: {why}")
+
     def opened(self, *, aligned: bool = False) -> None:
         assert not aligned
 

@@ -65,6 +65,9 @@ class Seam:
     told: list[tuple[float, Recognised]] = attrs.field(factory=list)
     opened_times: int = 0
 
+    def refused(self, why: str) -> None:
+        raise AssertionError(f"nothing that a model here says is malformed: {why}")
+
     def opened(self, *, aligned: bool = False) -> None:
         assert not aligned
         self.opened_times += 1

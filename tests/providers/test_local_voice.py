@@ -49,6 +49,9 @@ class Seam:
     told: list[VoiceEvent] = attrs.field(factory=list)
     aligned: list[bool] = attrs.field(factory=list)
 
+    def refused(self, why: str) -> None:
+        raise AssertionError(f"nothing that a model here says is malformed: {why}")
+
     def opened(self, *, aligned: bool = False) -> None:
         self.aligned.append(aligned)
 
