@@ -106,7 +106,7 @@ class Fields:
 
     def refuse(self, name: str, allowed: str) -> NoReturn:
         """Raise WireError: this field's value is not what is ``allowed``."""
-        raise WireError(f"field '{self.path}{name}' is {shortened(self.values[name])}; {allowed} allowed")
+        raise WireError(f"field {shortened(self.path + name)} is {shortened(self.values[name])}; {allowed} allowed")
 
     def _value(self, name: str) -> object:
         if name not in self.values:
