@@ -153,7 +153,7 @@ def test_a_message_that_says_nothing_is_refused_by_name(message: str | bytes, wh
         (aligned(["H"], [1e300], [1]), "numbers from 0"),
         (aligned(["H"], [10**400], [1]), "numbers from 0"),
         (aligned(["H"], None, [1]), "an array of numbers"),
-        (aligned(["H"] * 50_001, [0] * 50_001, [0] * 50_001), "up to 50000"),
+        (aligned(["H"] * 5_001, [0] * 5_001, [0] * 5_001), "up to 5000"),
     ],
 )
 def test_audio_outlives_an_alignment_that_makes_no_sense(alignment: object, flaw: str) -> None:
@@ -334,7 +334,7 @@ def test_letters_that_were_lost_in_one_piece_are_followed_again_in_the_next() ->
     reply.hear(sound_of("One. "), letters("One. "))
     assert flat(reply.settle())[-1] == 0
     reply.add(1, "Two.")
-    assert flat(reply.hear(sound_of("Two. "), letters("Two. "))) == [(1, "Two. ", [near("Two.", 0.0, 0.4)])]
+    assert flat(reply.hear(sound_of("Two."), letters("Two."))) == [(1, "Two.", [near("Two.", 0.0, 0.4)])]
     assert reply.rest is Rest.WHOLE
 
 
@@ -611,8 +611,8 @@ def test_five_contexts_of_which_none_ends_end_the_session() -> None:
         socket.asked(ask(turn), 1.0)
         socket.asked(CancelSynthesis(turn=turn), 1.0)
     socket.asked(ask(7), 1.1)
-    assert socket.waited(4.09) == []
-    assert [type(each) for each in failures(socket.waited(4.1))] == [ProviderDown]
+    assert socket.waited(3.09) == []
+    assert [type(each) for each in failures(socket.waited(3.1))] == [ProviderDown]
 
 
 def test_nothing_is_waited_for_once_what_waited_is_cancelled() -> None:

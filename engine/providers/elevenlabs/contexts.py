@@ -35,7 +35,7 @@ class Patience:
         speaks, so no gap within a piece is as long, and the sound itself lasts longer.
     doubt_s: the same of a piece whose letters do not account for its audio. 1.5.
     stall_s: for audio after a flush, and between two messages of a piece. 3.0: thirty times what the vendor takes.
-    final_s: for a context to end when five are open. 3.0: a cancelled one ends within a second.
+    final_s: for a context to end when five are open. 2.0: a cancelled one ends within a second.
     keep_alive_s: of saying nothing after which a context, or the socket, is kept from ending. 135: three quarters of
         the vendor's longest inactivity; if it takes that amiss, no more is lost than by not asking.
     """
@@ -43,7 +43,7 @@ class Patience:
     quiet_s: float = 0.5
     doubt_s: float = 1.5
     stall_s: float = 3.0
-    final_s: float = 3.0
+    final_s: float = 2.0
     keep_alive_s: float = 135.0
 
 

@@ -32,6 +32,8 @@ _CLOSE_S: Final = 2.0
 _KEEP_ALIVE_SHARE: Final = 0.75
 _POLICY: Final = SocketPolicy(longest_message_bytes=wire.LONGEST_MESSAGE)
 _REASON_CHARS: Final = 200
+# A shorter key is none, and would be found in every second word.
+_SECRET_CHARS: Final = 8
 _NORMAL: Final = 1000
 
 
@@ -181,7 +183,9 @@ class _Ear:
 
     def _failed(self, failure: wire.Failure) -> ProviderError:
         text = f"elevenlabs failed with '{failure.error or 'no name'}': {failure.message or 'no message'}"
-        text = " ".join(text.replace(self._api_key or "\0", "***").split())[:_REASON_CHARS]
+        if len(self._api_key) >= _SECRET_CHARS:
+            text = text.replace(self._api_key, "***")
+        text = " ".join(text.split())[:_REASON_CHARS]
         return ProviderRefused(text) if failure.lasts else ProviderDown(text)
 
 

@@ -23,8 +23,8 @@ from engine.messages.errors import WireError
 
 # Six minutes of audio in base64; the vendor speaks a sentence a message, or less. Read in one go, so not larger.
 LONGEST_MESSAGE: Final = 4 * 2**20
-# Of one message: more text than a vendor takes in one.
-_MOST_LETTERS: Final = 50_000
+# Of one message: five minutes of speech.
+_MOST_LETTERS: Final = 5_000
 _LONGEST_MS: Final = 3_600_000
 
 # What waiting, or a new connection, mends: in the vendor's names, with spaces, or in its words. It comes first, because
