@@ -7,8 +7,8 @@ task, and the first call's code and reason are what the peer is told.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -107,7 +107,7 @@ class HttpAnswer:
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    pieces: AsyncIterator[bytes] | bytes = b""
+    pieces: AsyncGenerator[bytes, None] | bytes = b""
 
     @classmethod
     def json(cls, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()) -> "HttpAnswer":
@@ -202,8 +202,9 @@ async def answer_http(stream: trio.abc.Stream, answer: HttpAnswer) -> None:
             await stream.send_all(head.encode("latin-1") + answer.pieces)
         else:
             await stream.send_all(f"{head}transfer-encoding: chunked\r\n\r\n".encode("latin-1"))
-            async for piece in answer.pieces:
-                await stream.send_all(b"%x\r\n%b\r\n" % (len(piece), piece))
+            async with aclosing(answer.pieces) as pieces:
+                async for piece in pieces:
+                    await stream.send_all(b"%x\r\n%b\r\n" % (len(piece), piece))
             await stream.send_all(b"0\r\n\r\n")
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
@@ -214,6 +215,15 @@ async def answer_http(stream: trio.abc.Stream, answer: HttpAnswer) -> None:
 
 
 # ── the open socket ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Violation:
+    """A rule of the vendor's that a client broke. connection: the number of it, from 0; refused ones count too."""
+
+    at_s: float
+    connection: int
+    why: str
 
 
 @attrs.frozen

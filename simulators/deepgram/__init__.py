@@ -5,6 +5,7 @@ of November 2026, and what others measured on live connections where those are s
 """
 
 from simulators.deepgram.policy import DeepgramPolicy
-from simulators.deepgram.simulator import DeepgramSimulator, Listening, Violation
+from simulators.deepgram.simulator import DeepgramSimulator, Listening
+from simulators.websocket import Violation
 
 __all__ = ["DeepgramPolicy", "DeepgramSimulator", "Listening", "Violation"]

@@ -25,6 +25,7 @@ from simulators.websocket import (
     HttpAnswer,
     Request,
     Verdict,
+    Violation,
     accept,
     answer_http,
     in_memory,
@@ -41,15 +42,6 @@ _IDLE: Final = (
 _LAST_WORDS_S: Final = 0.025
 _SHOWN_CHARS: Final = 200
 _MODEL_VERSION: Final = "2025-04-17.21547"
-
-
-@attrs.frozen(kw_only=True)
-class Violation:
-    """A rule of Deepgram's that a client broke. connection: the number of it, from 0; refused ones count too."""
-
-    at_s: float
-    connection: int
-    why: str
 
 
 @attrs.define(kw_only=True, eq=False)
