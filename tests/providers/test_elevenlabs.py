@@ -762,6 +762,7 @@ class Seam:
     _asked: trio.MemoryReceiveChannel[VoiceAsk]
     told: list[VoiceEvent] = attrs.field(factory=list)
     aligned: list[bool] = attrs.field(factory=list)
+    refusals: list[str] = attrs.field(factory=list)
     # How long the actor takes for an event.
     slow_s: float = 0.0
 
@@ -774,6 +775,9 @@ class Seam:
     async def emit(self, event: VoiceEvent) -> None:
         await trio.sleep(self.slow_s)
         self.told.append(event)
+
+    def refused(self, why: str) -> None:
+        self.refusals.append(why)
 
     def say(self, turn: int, *texts: str) -> None:
         for index, text in enumerate(texts):
@@ -1021,20 +1025,19 @@ async def test_what_came_before_the_end_is_told_to_an_actor_that_takes_its_time(
     assert flat(seam.told) == [(0, "Hel", []), (0, "lo. ", [near("Hello.", 0.0, 0.6)])]
 
 
-async def test_malformed_messages_are_counted_and_logged_and_the_call_goes_on(autojump_clock: MockClock) -> None:
+async def test_malformed_messages_are_refused_one_by_one_and_the_call_goes_on(autojump_clock: MockClock) -> None:
     async def mangle(peer: Peer, connection: WebSocketConnection) -> None:
         for bad, _ in REFUSED:
             if len(bad) < wire.LONGEST_MESSAGE:
                 await connection.send_message(bad)
         await connection.send_message(message("t7-7", "Hi."))
-        await connection.send_message('{"contextId":"t1-1"}')
         await speak(peer, connection)
 
-    with capture_logs() as logs:
-        async with serving(mangle) as peer, session(peer) as seam:
-            seam.say(1, "Hello.")
+    async with serving(mangle) as peer, session(peer) as seam:
+        seam.say(1, "Hello.")
     assert seam.told[-1] == SynthesisEnded(turn=1, index=0)
-    assert [entry["count"] for entry in logs if entry["event"] == "elevenlabs message refused"] == [1, 2, 3, 4, 5]
+    reasons = [why for bad, why in REFUSED if len(bad) < wire.LONGEST_MESSAGE]
+    assert all(why in refusal for why, refusal in zip([*reasons, "'t7-7'; open: "], seam.refusals, strict=True))
 
 
 @given(st.lists(st.one_of(st.text(), st.binary(max_size=20)), max_size=5), st.data())
@@ -1095,14 +1098,16 @@ async def test_a_clip_that_never_ends_is_given_up(autojump_clock: MockClock) -> 
 
 async def test_a_clip_without_a_sound_is_the_vendors_failure(autojump_clock: MockClock) -> None:
     async def end_all(peer: Peer, connection: WebSocketConnection) -> None:
-        await connection.send_message(message("other", "Hi."))
+        for _ in range(7):
+            await connection.send_message(message("other", "Hi."))
         await connection.send_message(message("clip", final=True))
         await quiet(peer, connection)
 
-    with capture_logs():
+    with capture_logs() as logs:
         async with serving(end_all) as peer:
             with pytest.raises(ProviderDown, match="without speaking"):
                 await voice(peer).render("Hello.")
+    assert [entry["error"] for entry in logs] == ["field 'contextId' is 'other'; 'clip' allowed"] * 5
 
 
 async def test_the_check_opens_a_reply_says_nothing_and_closes(autojump_clock: MockClock) -> None:

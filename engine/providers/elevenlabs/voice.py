@@ -20,7 +20,7 @@ from engine.providers.socket import Dial, SocketClosed, SocketPolicy, VendorSock
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
-# Refused messages that are logged, of one connection.
+# Refused messages that are logged, of a check or a clip. A call's seam counts, and logs, its own.
 _MOST_LOGGED: Final = 5
 # A clock that woke this much late was itself held up. What came meanwhile is heard before anyone is judged.
 _LATE_S: Final = 0.5
@@ -94,7 +94,7 @@ class ElevenLabsVoice:
 
         Raises `ProviderError`. A quota that is used up may show only when something is spoken.
         """
-        ear = _Ear(self)
+        ear = _Ear(self, _Log().refuse)
         async with self._socket() as socket:
             for message in (wire.opening("check", self._settings), wire.closing("check"), wire.closing_socket()):
                 await socket.send(message)
@@ -107,14 +107,14 @@ class ElevenLabsVoice:
                         raise
 
     async def _rendered(self, socket: VendorSocket, text: str) -> bytes:
-        ear = _Ear(self)
+        ear = _Ear(self, _Log().refuse)
         audio: list[bytes] = []
         for message in (wire.opening("clip", self._settings), wire.speaking("clip", text), wire.closing("clip")):
             await socket.send(message)
         while True:
             sound = await ear.hear(socket)
             if sound.context != "clip":
-                ear.refuse(WireError(f"field 'contextId' is {sound.context[:60]!r}; 'clip' allowed"))
+                ear.refuse(f"field 'contextId' is {sound.context[:60]!r}; 'clip' allowed")
                 continue
             audio.append(sound.audio)
             if sound.final:
@@ -151,11 +151,11 @@ class ElevenLabsVoice:
 
 
 class _Ear:
-    """What comes from the vendor, without what makes no sense: that is counted, and logged a few times."""
+    """What comes from the vendor, without what makes no sense. `refuse`: told why of each of those."""
 
-    def __init__(self, voice: ElevenLabsVoice) -> None:
+    def __init__(self, voice: ElevenLabsVoice, refuse: Callable[[str], None]) -> None:
         self._api_key = voice.api_key
-        self._refused = 0
+        self.refuse = refuse
 
     async def hear(self, socket: VendorSocket) -> wire.Sound:
         """Return the next message that makes sense. Raises `ProviderError` for the vendor's own, and for the end."""
@@ -163,7 +163,7 @@ class _Ear:
             try:
                 message = wire.read(await socket.receive())
             except WireError as error:
-                self.refuse(error)
+                self.refuse(str(error))
             except SocketClosed as closed:
                 if wire.Failure(error="", message=closed.reason).lasts:
                     raise ProviderRefused(str(closed)) from None
@@ -172,14 +172,8 @@ class _Ear:
                 if isinstance(message, wire.Failure):
                     raise self._failed(message)
                 if message.flaw:
-                    self.refuse(WireError(message.flaw))
+                    self.refuse(message.flaw)
                 return message
-
-    def refuse(self, error: WireError) -> None:
-        """Count a message that is of no use."""
-        self._refused += 1
-        if self._refused <= _MOST_LOGGED:
-            _log.warning("elevenlabs message refused", error=str(error), count=self._refused)
 
     def _failed(self, failure: wire.Failure) -> ProviderError:
         text = f"elevenlabs failed with '{failure.error or 'no name'}': {failure.message or 'no message'}"
@@ -187,6 +181,18 @@ class _Ear:
             text = text.replace(self._api_key, "***")
         text = " ".join(text.split())[:_REASON_CHARS]
         return ProviderRefused(text) if failure.lasts else ProviderDown(text)
+
+
+class _Log:
+    """Where messages are refused when there is no call: each is a line, up to a few."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+
+    def refuse(self, why: str) -> None:
+        self._lines += 1
+        if self._lines <= _MOST_LOGGED:
+            _log.warning("elevenlabs message refused", error=why)
 
 
 class _Session:
@@ -198,7 +204,7 @@ class _Session:
         self._seam = seam
         self._socket = socket
         self._contexts = contexts
-        self._ear = _Ear(voice)
+        self._ear = _Ear(voice, seam.refused)
         self._unsent = deque[str]()
         self._untold = deque[VoiceEvent | ProviderError]()
         self._failure: ProviderError | None = None
@@ -238,7 +244,7 @@ class _Session:
             try:
                 self._do(self._contexts.heard(sound, self._now()))
             except WireError as error:
-                self._ear.refuse(error)
+                self._seam.refused(str(error))
             self._deaf_since = trio.current_time()
             while self._untold:
                 await self._told.wait()
