@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import pytest
@@ -29,6 +30,8 @@ from engine.providers.elevenlabs.speech import Rest, Speech
 from engine.providers.elevenlabs.voice import ElevenLabsVoice
 from engine.providers.elevenlabs.wire import Failure, Letter, Sound
 from engine.providers.socket import Address
+from simulators.elevenlabs import ElevenLabsPolicy, ElevenLabsSimulator
+from simulators.elevenlabs.speech import Speech as SimulatedSpeech
 
 KEY = "sk_b4d0c0ffee5ec2e7"
 
@@ -1153,6 +1156,64 @@ async def test_a_key_that_is_refused_at_the_door_fails_the_check(autojump_clock:
         peer.status = 401
         with pytest.raises(ProviderRefused, match="401"):
             await voice(peer).check()
+
+
+# ── a vendor that nobody here wrote ──────────────────────────────────────────────────────────────────────────────────
+
+CUT = [each for turn in range(1, 13) for each in (ask(turn, text="All of this is cut by a caller."), turn)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "script", "pieces"),
+    [
+        ({}, [ask(1, 0, "Hello there,"), ask(1, 1, "at 2:30."), EndSynthesis(turn=1)], {(1, 0), (1, 1)}),
+        ({}, [ask(1, 0, "One moment."), 5.0, ask(1, 1, "Nine is free."), EndSynthesis(turn=1)], {(1, 0), (1, 1)}),
+        ({}, [500.0, ask(1), EndSynthesis(turn=1)], {(1, 0)}),
+        ({}, [ask(1), 500.0, ask(1, 1, "Yes."), EndSynthesis(turn=1)], {(1, 0), (1, 1)}),
+        ({}, [*CUT, ask(20, 0, "Yes."), EndSynthesis(turn=20)], {(20, 0)}),
+        ({"final_late_s": 0.5}, [*CUT, ask(20, 0, "Yes."), EndSynthesis(turn=20)], {(20, 0)}),
+        ({"null_audio": True, "chunk_bytes": (160,)}, [ask(1, 0, "Hello there."), EndSynthesis(turn=1)], {(1, 0)}),
+        ({"strange": True}, [ask(1, 0, "Hello there."), EndSynthesis(turn=1)], {(1, 0)}),
+    ],
+)
+async def test_a_strict_vendor_finds_no_fault_and_every_piece_is_its_own_to_the_byte(
+    policy: dict[str, Any],
+    script: list[VoiceAsk | float | int],
+    pieces: set[tuple[int, int]],
+    autojump_clock: MockClock,
+) -> None:
+    simulator = ElevenLabsSimulator(policies=(ElevenLabsPolicy(keys=frozenset({KEY}), **policy),))
+    seam = Seam(*trio.open_memory_channel[VoiceAsk](math.inf))
+    async with trio.open_nursery() as nursery:
+
+        async def dial(_: Address) -> trio.abc.Stream:
+            await trio.lowlevel.checkpoint()
+            return simulator.connect(nursery)
+
+        strict = ElevenLabsVoice(base_url="wss://vendor.test", api_key=KEY, voice_id="v", dial=dial, stability=0.5)
+        nursery.start_soon(strict.session, seam)
+        for line in script:
+            match line:
+                case float():
+                    await trio.sleep(line)
+                case int():  # a caller breaks in
+                    await trio.sleep(0.05)
+                    seam.asks.send_nowait(CancelSynthesis(turn=line))
+                case _:
+                    seam.asks.send_nowait(line)
+        await trio.sleep(10.0)
+        nursery.cancel_scope.cancel()
+    assert [violation.why for violation in simulator.violations] == []
+    assert simulator.connections == 1
+    for turn, index in pieces:
+        (text,) = (
+            each.text for each in script if isinstance(each, Synthesise) and (each.turn, each.index) == (turn, index)
+        )
+        mine = [event for event in seam.told if (event.turn, event.index) == (turn, index)]
+        audio = b"".join(event.audio for event in mine if isinstance(event, Synthesised))
+        assert audio == SimulatedSpeech.of(f"{text} ").audio
+        assert named(mine)[index] == text.split()
+        assert isinstance(mine[-1], SynthesisEnded)
 
 
 def test_there_is_always_a_next_moment() -> None:
