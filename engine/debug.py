@@ -225,22 +225,26 @@ class _Files:
 
     def line_read(self, at_s: float, text: str | bytes) -> None:
         message = _parsed(text)
-        if self.audio:
-            match message:
-                case {"event": "media", "media": {"payload": str(payload), "timestamp": str() | int() as timestamp}}:
-                    with contextlib.suppress(ValueError):  # the call counts it as a bad message
-                        start_s = min(int(timestamp) / 1000, at_s + _MOST_AHEAD_S)
-                        self._sound("caller").play(start_s, base64.b64decode(payload, validate=True))
+        match message:
+            case {"event": "media", "media": {"payload": payload, "timestamp": str() | int() as timestamp}} if (
+                self.audio
+            ):
+                with contextlib.suppress(ValueError, OverflowError):  # the call counts it as a bad message
+                    start_s = min(int(timestamp) / 1000, at_s + _MOST_AHEAD_S)
+                    self._sound("caller").play(start_s, _ulaw(payload))
+            case _:
+                pass
         self._line("wire", at_s, {"from": "phone", "message": message})
 
     def line_sent(self, at_s: float, text: str) -> None:
         message = _parsed(text)
-        if self.audio:
-            match message:
-                case {"event": "media", "media": {"payload": str(payload)}}:
-                    self._sound("agent").play(at_s, base64.b64decode(payload))
-                case {"event": "clear"}:
-                    self._sound("agent").cut(at_s)
+        match message:
+            case {"event": "media", "media": {"payload": payload}} if self.audio:
+                self._sound("agent").play(at_s, _ulaw(payload))
+            case {"event": "clear"} if self.audio:
+                self._sound("agent").cut(at_s)
+            case _:
+                pass
         self._line("wire", at_s, {"from": "engine", "message": message})
 
     def crossed(self, at_s: float, sender: str, reader: str, message: object) -> None:
@@ -298,6 +302,11 @@ class _Sound:
     @property
     def size_bytes(self) -> int:
         return len(self.base64) * 3 // 4 - self.base64[-2:].count("=")
+
+
+def _ulaw(payload: object) -> bytes:
+    """Return the audio of a payload. Raises ValueError for what is none."""
+    return base64.b64decode(payload.base64 if isinstance(payload, _Sound) else str(payload), validate=True)
 
 
 def _parsed(message: str | bytes) -> object:

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 import attrs
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -22,11 +23,14 @@ from engine.supervisor import (
     GaveUpError,
     RestartScheduled,
     SupervisionEvent,
+    Supervisor,
 )
+from engine.trunk import Trunk
 from engine.watch import Watch
 from simulators.virtual.call import FAULTS, play
 from simulators.virtual.faults import Fault, KillSession
 from simulators.virtual.judge import Outcome
+from simulators.virtual.vendors import ToneVad
 
 
 def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
@@ -197,6 +201,34 @@ async def test_a_marks_round_trip_ends_with_its_echo_and_a_clear_spoils_it(mock_
     await trio.lowlevel.checkpoint()
 
 
+class Garbled:
+    """A line that says three things that mean nothing, and is gone."""
+
+    def __init__(self) -> None:
+        self.left = ["", "{}", '{"event": "media"}']
+
+    async def receive(self) -> str:
+        await trio.lowlevel.checkpoint()
+        if not self.left:
+            raise trio.EndOfChannel
+        return self.left.pop()
+
+    async def send(self, text: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def test_messages_that_break_the_protocol_are_counted() -> None:
+    watch, log = Watch(), structlog.get_logger()
+    trunk = Trunk(line=Garbled(), stream_sid="MZ1", vad=ToneVad(), tell=lambda _: None, log=log, watch=watch)
+    supervisor = Supervisor(name="line", specs=trunk.specs())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        await trunk.gone.wait()
+        supervisor.stop()
+    assert value(watch.metrics, "bad_messages_total", peer="twilio") == 3
+
+
 # ── whole calls ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -224,6 +256,7 @@ def test_a_whole_call_is_seen_from_its_opening_to_its_end() -> None:
     assert value(metrics, "answer_seconds_count") == value(metrics, "turns_total", outcome="answered")
     assert (value(metrics, "pacer_late_seconds_count") or 0) > 100
     assert (value(metrics, "mark_round_trip_seconds_count") or 0) > 5
+    assert total(metrics, "vendor_requests_total") >= turns
     for vendor in ("stt", "tts"):
         assert value(metrics, "restarts_total", actor=vendor, child="session", reason="down") is None
 
