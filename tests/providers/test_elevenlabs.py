@@ -1151,6 +1151,21 @@ async def test_a_vendor_that_refuses_fails_the_check(
             await voice(peer).check()
 
 
+async def test_a_vendor_that_refuses_before_it_was_told_anything_is_named_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async def refuse(peer: Peer, connection: WebSocketConnection) -> None:
+        await connection.send_message('{"message":"No such voice.","error":"voice_not_found","code":1008}')
+        await connection.aclose(1008)
+
+    async with serving(refuse) as peer:
+        peer.lockstep = True
+        with pytest.raises(ProviderRefused, match="voice_not_found"):
+            await voice(peer).check()
+        with pytest.raises(ProviderRefused, match="voice_not_found"):
+            await voice(peer).render("Hello.")
+
+
 async def test_a_key_that_is_refused_at_the_door_fails_the_check(autojump_clock: MockClock) -> None:
     async with serving(quiet) as peer:
         peer.status = 401

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -96,8 +96,7 @@ class ElevenLabsVoice:
         """
         ear = _Ear(self, _Log().refuse)
         async with self._socket() as socket:
-            for message in (wire.opening("check", self._settings), wire.closing("check"), wire.closing_socket()):
-                await socket.send(message)
+            await _sent(socket, wire.opening("check", self._settings), wire.closing("check"), wire.closing_socket())
             with trio.move_on_after(_CLOSE_S):
                 try:
                     while True:
@@ -109,8 +108,7 @@ class ElevenLabsVoice:
     async def _rendered(self, socket: VendorSocket, text: str) -> bytes:
         ear = _Ear(self, _Log().refuse)
         audio: list[bytes] = []
-        for message in (wire.opening("clip", self._settings), wire.speaking("clip", text), wire.closing("clip")):
-            await socket.send(message)
+        await _sent(socket, wire.opening("clip", self._settings), wire.speaking("clip", text), wire.closing("clip"))
         while True:
             sound = await ear.hear(socket)
             if sound.context != "clip":
@@ -121,7 +119,7 @@ class ElevenLabsVoice:
                 break
         if not any(audio):
             raise ProviderDown("elevenlabs ended without speaking")
-        await socket.send(wire.closing_socket())
+        await _sent(socket, wire.closing_socket())
         return b"".join(audio)
 
     def _socket(self) -> AbstractAsyncContextManager[VendorSocket]:
@@ -148,6 +146,13 @@ class ElevenLabsVoice:
         named = {"stability": self.stability, "similarity_boost": self.similarity, "speed": self.speed}
         given = {name: value for name, value in named.items() if value is not None}
         return RealtimeVoiceSettings.model_validate(given) if given else None
+
+
+async def _sent(socket: VendorSocket, *messages: str) -> None:
+    """Send, until the socket takes no more: why, is told where it is heard, with what the vendor said before."""
+    with suppress(ProviderError):
+        for message in messages:
+            await socket.send(message)
 
 
 class _Ear:
