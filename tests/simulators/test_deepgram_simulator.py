@@ -172,6 +172,9 @@ async def test_windows_follow_each_other_and_one_utterance_has_several(autojump_
     assert " ".join(transcript(results) for results in finals[:-1]) == LONG.strip()
     assert transcript(finals[-1]) == "bye now"
     assert all(results["duration"] <= 6 for results in finals)
+    for results, end_s in zip(finals, ends, strict=True):
+        for word in results["channel"]["alternatives"][0]["words"]:
+            assert results["start"] - 1e-3 <= word["start"] <= word["end"] <= end_s + 1e-3
 
 
 async def test_a_windows_interims_share_its_start_and_guess_at_its_last_word(autojump_clock: None) -> None:
@@ -259,7 +262,8 @@ async def test_utterance_end_comes_only_when_asked_for(autojump_clock: None) -> 
 async def test_finalize_settles_at_once_what_was_received(autojump_clock: None) -> None:
     simulator = DeepgramSimulator()
     async with calling(simulator) as client:
-        await client.socket.send_message(silence(0.1) + tone.say("one two three")[0])
+        for frame in tone.frames_of(silence(0.1) + tone.say("one two three")[0]):
+            await client.socket.send_message(frame)
         await client.tell("Finalize")
         await trio.sleep(0.25)
         await client.tell("Finalize", channel=0)  # nothing is buffered: no answer
@@ -281,7 +285,8 @@ async def test_finalize_may_go_unanswered(autojump_clock: None) -> None:
 
 async def test_close_stream_brings_the_last_words_then_metadata_then_1000(autojump_clock: None) -> None:
     async with calling(DeepgramSimulator()) as client:
-        await client.speak(tone.say("one two")[0])
+        for frame in tone.frames_of(tone.say("one two")[0]):
+            await client.socket.send_message(frame)
         await client.tell("CloseStream")
         assert await client.code() == (1000, None)
     assert [message["type"] for _, message in client.heard] == ["Results", "Metadata"]

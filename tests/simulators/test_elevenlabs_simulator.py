@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -156,24 +157,32 @@ def times(messages: list[dict[str, Any]], field: str = "alignment") -> Iterator[
 
 
 @pytest.mark.parametrize("sync_alignment", ["true", "false"])
-async def test_characters_lie_where_their_words_sound(autojump_clock: None, sync_alignment: str) -> None:
-    async with calling(ElevenLabsSimulator(), {"sync_alignment": sync_alignment}) as client:
+@pytest.mark.parametrize("text", [TEXT, "Hello  there,\nhow are you?  "])
+@pytest.mark.parametrize("chunk_bytes", [(1777, 3200, 641), (160,)])
+async def test_characters_lie_where_their_words_sound(
+    autojump_clock: None, sync_alignment: str, text: str, chunk_bytes: tuple[int, ...]
+) -> None:
+    simulator = ElevenLabsSimulator(policies=[ElevenLabsPolicy(chunk_bytes=chunk_bytes)])
+    async with calling(simulator, {"sync_alignment": sync_alignment}) as client:
         await client.begin("a")
-        await client.tell(text=TEXT, context_id="a", flush=True)
+        await client.tell(text=text, context_id="a", flush=True)
         await trio.sleep(5)
     audible = [message for message in client.messages("a") if message.get("audio")]
     aligned = [message["alignment"] is not None for message in audible]
-    assert aligned == ([True] * len(audible) if sync_alignment == "true" else [True, *[False] * (len(audible) - 1)])
+    if sync_alignment == "false":
+        assert aligned == [True, *[False] * (len(audible) - 1)]
+    else:
+        assert sum(aligned) > 1
     characters = list(times(audible))
-    assert "".join(char for char, _, _ in characters) == TEXT
-    at = 0
-    for word in tone.heard(client.audio("a")):
+    assert "".join(char for char, _, _ in characters) == text
+    places = [match.start() for match in re.finditer(r"\S+", text)]
+    for at, word in zip(places, tone.heard(client.audio("a")), strict=True):
         own = characters[at : at + len(word.text)]
         assert own[0][1] == pytest.approx(word.start_s, abs=0.0011)
         assert own[-1][2] == pytest.approx(word.end_s, abs=0.0011)
-        at += len(word.text) + 1
+        assert "".join(char for char, _, _ in own) == word.text
     assert [end for _, _, end in characters] == sorted(end for _, _, end in characters)
-    assert "".join(char for char, _, _ in times(audible, "normalizedAlignment")) == f" {TEXT}"
+    assert "".join(char for char, _, _ in times(audible, "normalizedAlignment")) == f" {text}"
 
 
 async def test_alignment_and_audio_may_be_missing(autojump_clock: None) -> None:
@@ -228,6 +237,28 @@ async def test_without_auto_mode_text_waits_until_the_schedule_is_filled(autojum
         await trio.sleep(1)
         assert [len(text) for text in context.spoken] == [50, 100, 100, 50]
     assert simulator.violations == []
+
+
+async def test_a_word_that_is_not_all_there_waits_for_its_end(autojump_clock: None) -> None:
+    simulator = ElevenLabsSimulator()
+    async with calling(simulator, {"auto_mode": "false"}) as client:
+        await client.tell(text=" ", context_id="a", generation_config={"chunk_length_schedule": [50]})
+        await client.tell(text="123456789 " * 5 + "appoint", context_id="a")
+        await client.tell(text="ment ", context_id="a", flush=True)
+        await trio.sleep(1)
+    assert simulator.spoken == ["123456789 " * 5, "appointment "]
+
+
+async def test_what_no_generation_has_taken_is_lost_when_a_context_is_closed(autojump_clock: None) -> None:
+    simulator = ElevenLabsSimulator()
+    async with calling(simulator, {"auto_mode": "false"}) as client:
+        await client.begin("a")
+        await client.tell(text="One. ", context_id="a")
+        await client.tell(context_id="a", close_context=True)
+        await client.tell(close_socket=True)
+        assert await client.code() == (1000, None)
+    assert simulator.spoken == []
+    assert client.finals() == ["a"]
 
 
 async def test_with_auto_mode_each_text_is_spoken_at_once(autojump_clock: None) -> None:

@@ -52,8 +52,8 @@ def test_it_does_not_matter_how_the_bytes_are_parted(seed: int, lead_bytes: int,
     assert _texts(ear.words) == TEXT.split()
 
 
-# A header's first bytes are next to silence: a click before the word.
-@given(at=st.integers(20, 8 * FRAME_BYTES - 1), size=st.integers(1, 300), doubled=st.booleans())
+# A word's first and last bytes are next to silence: twice, they are a click beside the word.
+@given(at=st.integers(20, 8 * FRAME_BYTES - 20), size=st.integers(1, 300), doubled=st.booleans())
 def test_bytes_that_are_lost_or_doubled_garble_the_word_and_no_other(at: int, size: int, *, doubled: bool) -> None:
     before, word, after = tone.say("one")[0], tone.spoken("hello", 8), tone.SILENT_FRAME + tone.say("two")[0]
     size = min(size, len(word) - at)
@@ -71,12 +71,18 @@ def test_a_word_with_a_hole_in_it_is_one_garbled_word() -> None:
     assert _texts(tone.heard(word[:500] + word[700:])) == [tone.GARBLED]
 
 
+def test_a_word_that_is_begun_again_is_garbled_first_and_then_whole() -> None:
+    word = tone.spoken("hello", 8)
+    assert _texts(tone.heard(word[: 3 * FRAME_BYTES] + word)) == [tone.GARBLED, "hello"]
+
+
 def test_silence_in_a_word_garbles_it_for_a_machine_and_is_borne_by_a_person() -> None:
     word = tone.spoken("hello", 8)
     broken = word[:400] + SILENCE * 37 + word[400:800] + SILENCE * 200 + word[800:]
     assert _texts(tone.heard(broken)) == [tone.GARBLED] * 3
     ear = tone.Ear(patient=True)
-    ear.hear(0.0, broken + tone.SILENT_FRAME)
+    for at in range(0, len(broken), 10):
+        ear.hear(at / 8000, broken[at : at + 10])
     assert _texts(ear.words) == ["hello"]
     assert ear.gaps == 2
 
