@@ -24,19 +24,50 @@ SHORTEST_SECRET: Final = 6
 
 _OURS: Final = ("engine", "web", "holdfast", "simulators")
 
-# E.164, with the plus as it stands or as a URL has it; people put spaces, dots, hyphens and brackets in between.
-_NUMBER: Final = re.compile(r"(?:\+|%2B)[1-9](?:[ ().-]{0,2}\d){6,14}", re.IGNORECASE)
-_SIP_USER: Final = re.compile(r"\b(sips?:)[^@\s\"'>]{1,100}@", re.IGNORECASE)
-# A name that says what it is, and what stands after it: in a header, an environment, a query, a dict, JSON in JSON.
-_CREDENTIAL: Final = re.compile(
-    r"((?:authorization|api[_-]?key|token|password|secret)[\\\"']{0,3}\s*[:=,]\s*[\\\"']{0,3}b?[\\\"']{0,3}"
-    r"(?:(?:basic|bearer|token)\s+)?)([\w.~+/=-]{16,})",
-    re.IGNORECASE,
+
+@attrs.frozen
+class _Rule:
+    """Something that is taken out of a text. Looked for only where one of `signs` stands: a regex over all costs 40 µs.
+
+    signs: in small letters.
+    """
+
+    signs: tuple[str, ...]
+    pattern: re.Pattern[str]
+    becomes: str | Callable[[re.Match[str]], str]
+
+
+def _masked(number: re.Match[str]) -> str:
+    return "*" * (len(number[0]) - 2) + number[0][-2:]
+
+
+_NUMBERS: Final = (
+    # E.164, with the plus as it stands or as a URL has it; people put spaces, dots, hyphens and brackets in between.
+    _Rule(("+", "%2b"), re.compile(r"(?:\+|%2B)[1-9](?:[ ().-]{0,2}\d){6,14}", re.IGNORECASE), _masked),
+    _Rule(("sip",), re.compile(r"\b(sips?:)[^@\s\"'>]{1,100}@", re.IGNORECASE), r"\1***@"),
 )
-# The same where only the scheme says it.
-_SCHEME: Final = re.compile(r"\b((?:basic|bearer|token) )([\w.~+/=-]{16,})", re.IGNORECASE)
-# A database's address.
-_URL_PASSWORD: Final = re.compile(r"(://[^/\s:@]{1,80}:)[^@\s/]{1,200}@")
+_NAMES: Final = ("authorization", "api-key", "api_key", "apikey", "token", "password", "secret")
+_CREDENTIALS: Final = (
+    # A name that says what it is, and what stands after it: in a header, an environment, a query, a dict, JSON in JSON.
+    _Rule(
+        _NAMES,
+        re.compile(
+            rf"((?:{'|'.join(_NAMES)})[\\\"']{{0,3}}\s*(?:[:=]|,\s*(?=[b\\\"']))\s*[\\\"']{{0,3}}b?[\\\"']{{0,3}}"
+            # A number in JSON stays one: it is a measure.
+            r"(?:(?:basic|bearer|token)\s+)?)(?!-?[\d.]+(?:e[+-]?\d+)?[\s,}\]])([\w.~+/=-]{16,})",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+    # The same where only the scheme says it.
+    _Rule(
+        ("basic ", "bearer ", "token "),
+        re.compile(r"\b((?:basic|bearer|token) )([\w.~+/=-]{16,})", re.IGNORECASE),
+        r"\1***",
+    ),
+    # A database's address.
+    _Rule(("://",), re.compile(r"(://[^/\s:@]{1,80}:)[^@\s/]{1,200}@"), r"\1***@"),
+)
 
 
 def configure(settings: LogSettings, *, secrets: Iterable[str] = ()) -> None:
@@ -79,23 +110,19 @@ def redaction(*, secrets: Iterable[str], numbers: bool) -> Callable[[str], str]:
     """
     values = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
     values |= {json.dumps(secret)[1:-1] for secret in values}  # as it stands within JSON
-    known = re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True))) or r"(?!)")
+    known = sorted(values, key=len, reverse=True)  # one may begin with another
+    rules = _CREDENTIALS if numbers else (*_CREDENTIALS, *_NUMBERS)
 
     def redacted(text: str) -> str:
-        text = known.sub("***", text)
-        text = _CREDENTIAL.sub(r"\1***", text)
-        text = _SCHEME.sub(r"\1***", text)
-        text = _URL_PASSWORD.sub(r"\1***@", text)
-        if not numbers:
-            text = _SIP_USER.sub(r"\1***@", text)
-            text = _NUMBER.sub(lambda found: _masked(found[0]), text)
+        for value in known:
+            text = text.replace(value, "***")
+        small = text.lower()
+        for rule in rules:
+            if any(sign in small for sign in rule.signs):
+                text = rule.pattern.sub(rule.becomes, text)
         return text
 
     return redacted
-
-
-def _masked(number: str) -> str:
-    return "*" * (len(number) - 2) + number[-2:]
 
 
 def _shape(settings: LogSettings) -> list[Processor]:
