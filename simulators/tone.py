@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 import numpy as np
+import trio
 
 from engine.codec import mulaw
 from simulators.audio import FRAME_BYTES, FRAME_S, RATE_HZ, SILENCE
@@ -106,6 +107,18 @@ def heard(audio: bytes, *, patient: bool = False) -> "list[HeardWord]":
     ear.hear(0.0, audio)
     ear.end()
     return ear.words
+
+
+@attrs.frozen
+class ToneVoice:
+    """The voice of a caller whose words are to be heard by a machine: a `simulators.caller.Voice`."""
+
+    gap_frames: int = 2
+
+    async def speak(self, text: str) -> bytes:
+        """Return the words in the tone code."""
+        await trio.lowlevel.checkpoint()
+        return say(text, gap_frames=self.gap_frames)[0]
 
 
 @attrs.frozen(kw_only=True)

@@ -12,6 +12,7 @@ from engine.messages.line import LineAudio
 from engine.providers.local.vad import FrameVad
 from simulators import tone
 from simulators.audio import FRAME_BYTES, FRAME_S, SILENCE, sounds
+from simulators.caller import CallerScript, Say, prepare
 
 TEXT = "Hello, I need an appointment tomorrow."
 
@@ -25,6 +26,13 @@ def test_what_is_said_is_heard_with_its_times() -> None:
     assert tuple(tone.heard(audio)) == words
     assert _texts(tone.heard(audio)) == TEXT.split()
     assert len(audio) == sum(3 + len(word) + 2 for word in TEXT.split()) * FRAME_BYTES
+
+
+async def test_a_simulated_caller_can_speak_it(autojump_clock: None) -> None:
+    caller = await prepare(CallerScript(steps=(Say(text=TEXT),)), tone.ToneVoice())
+    [utterance] = caller.utterances.values()
+    assert _texts(tone.heard(utterance.audio)) == TEXT.split()
+    assert utterance.speech.start < FRAME_BYTES
 
 
 @pytest.mark.parametrize("word", ["a", "wörld", "~~", "<x>", "Ω", "x" * tone.LONGEST_BYTES])
