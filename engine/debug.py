@@ -7,8 +7,9 @@ log. The folder, by the call's SID (a second stream of the same call gets "-2"):
 
 - `caller.wav`, `agent.wav`: what came and what went, from the same moment on; the agent's as the caller's end plays it:
   frames queue up, and a `clear` cuts what was not yet played;
-- `wire.jsonl`: the messages on the phone network's socket, both ways; `vendors.jsonl`: those on the vendors';
-- `messages.jsonl`: what passed between the parts of the call. Its fields, audio as lengths.
+- `wire.jsonl`: the messages on the phone network's socket, both ways; `vendors.jsonl`: those on the vendors'. Their audio
+  is there where sound is kept, and else its length;
+- `messages.jsonl`: what passed between the parts of the call, audio as its length.
 """
 
 import base64
@@ -212,12 +213,12 @@ class _Files:
 
     @classmethod
     def make(cls, recorder: Recorder, call_sid: str) -> "_Files":
-        recorder.folder.mkdir(parents=True, exist_ok=True)
+        recorder.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what callers say is nobody else's business
         count = 1
         while True:
             folder = recorder.folder / (call_sid if count == 1 else f"{call_sid}-{count}")
             try:
-                folder.mkdir()
+                folder.mkdir(mode=0o700)
             except FileExistsError:
                 count += 1
             else:
@@ -275,17 +276,12 @@ class _Files:
     def _line(self, name: str, at_s: float, fields: Mapping[str, object]) -> None:
         if not self.wire:
             return
-        text = json.dumps({"at_s": round(at_s, 4), **fields}, default=self._said, ensure_ascii=False)
+        said = _said if self.audio and name != "messages" else _shown  # the same frame crosses several edges
+        text = json.dumps({"at_s": round(at_s, 4), **fields}, default=said, ensure_ascii=False)
         file = self._texts.get(name)
         if file is None:
             file = self._texts[name] = (self.folder / f"{name}.jsonl").open("w", encoding="utf-8", errors="replace")
         file.write(self.scrub(text) + "\n")
-
-    def _said(self, value: object) -> object:
-        """Return what stands in JSON for what JSON has no word for."""
-        if isinstance(value, _Sound):
-            return value.base64 if self.audio else f"<{value.size_bytes} bytes>"
-        return _shown(value)
 
     def _sound(self, name: str) -> "_Wav":
         if name not in self._sounds:
@@ -295,13 +291,12 @@ class _Files:
 
 @attrs.frozen
 class _Sound:
-    """Audio in a message: kept as it is, or as its length."""
+    """Audio in a message: written as it is, or as its length."""
 
     base64: str
 
-    @property
-    def size_bytes(self) -> int:
-        return len(self.base64) * 3 // 4 - self.base64[-2:].count("=")
+    def __repr__(self) -> str:
+        return f"<{len(self.base64) * 3 // 4 - self.base64[-2:].count('=')} bytes>"
 
 
 def _ulaw(payload: object) -> bytes:
@@ -352,6 +347,10 @@ def _plain(value: object) -> object:
     if attrs.has(kind):
         return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(kind)}
     return _shown(value)
+
+
+def _said(value: object) -> str:
+    return value.base64 if isinstance(value, _Sound) else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -143,7 +143,7 @@ def test_whatever_comes_on_the_wire_is_written_down_and_breaks_nothing(desk: Des
 # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_audio_stands_in_messages_as_its_length_unless_it_is_kept(tmp_path: Path) -> None:
+def test_audio_stands_on_wires_as_its_length_unless_it_is_kept_and_between_parts_always(tmp_path: Path) -> None:
     for audio in (False, True):
         desk = Desk(Recorder(folder=tmp_path / str(audio), audio=audio, wire=True))
         desk.now += 1.25
@@ -160,7 +160,7 @@ def test_audio_stands_in_messages_as_its_length_unless_it_is_kept(tmp_path: Path
             "from": "twilio_io",
             "to": "stt",
             "message": "CallerAudio",
-            "fields": {"start_s": 1.0, "end_s": 1.02, "audio": shown},
+            "fields": {"start_s": 1.0, "end_s": 1.02, "audio": "<160 bytes>"},
         }
         (line,) = lines(desk.folder, "wire")
         assert line["from"] == "engine"
@@ -217,6 +217,7 @@ def test_a_second_stream_of_a_call_has_a_folder_of_its_own(tmp_path: Path) -> No
         recording.vendor("deepgram", "sent", str(number))
         recording.close()
     written(made)
+    assert {folder.stat().st_mode & 0o777 for folder in tmp_path.iterdir()} == {0o700}
     assert [lines(tmp_path / f"{SID}{end}", "vendors")[0]["message"] for end in ("", "-2", "-3")] == [0, 1, 2]
 
 
