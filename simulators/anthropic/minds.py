@@ -15,13 +15,14 @@ _NO_WORDS: Final = "nothing"
 
 def echo(clauses: int = 3) -> Mind:
     """A mind that says the caller's last words back, once in each of so many clauses of one sentence."""
+    return lambda request: Reply.of(echoed(request.last_user_text, clauses))
 
-    def answer(request: MessagesRequest) -> Reply:
-        words = request.last_user_text.strip().rstrip(".!?") or _NO_WORDS
-        said = ", ".join(f"{_OPENINGS[index % len(_OPENINGS)]} {words}" for index in range(clauses))
-        return Reply.of(said[:1].upper() + said[1:] + ".")
 
-    return answer
+def echoed(text: str, clauses: int) -> str:
+    """What an echo makes of a text."""
+    words = text.strip().rstrip(".!?") or _NO_WORDS
+    said = ", ".join(f"{_OPENINGS[index % len(_OPENINGS)]} {words}" for index in range(clauses))
+    return said[:1].upper() + said[1:] + "."
 
 
 def script(answers: Iterable[Answer | str]) -> Mind:
