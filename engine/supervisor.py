@@ -34,6 +34,9 @@ from engine.policy import Backoff, Failure, GiveUp, Restart, RestartPolicy, Rest
 
 _log = logging.getLogger(__name__)
 
+LONGEST_REASON_CHARS = 500
+"""Of a crash, as it is told and logged: an error may quote all that it could not bear."""
+
 
 class RestartType(enum.StrEnum):
     """Which ends of a child lead to a restart: every end, crashes only, none."""
@@ -563,7 +566,7 @@ class Supervisor:
 def _crash(child: _Child, life: Incarnation, error: BaseException | None) -> str:
     """Return why the end of an incarnation is a crash, or nothing if it is a normal exit."""
     if error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"[:LONGEST_REASON_CHARS]
     if child.scope.cancelled_caught:
         return child.killed_for or "cancelled, and nobody had asked it to stop"
     if not life.has_started:
