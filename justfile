@@ -48,6 +48,10 @@ call *args: setup
 test *args: setup
     @{{ bin }}/python -m pytest -n 2 --dist loadgroup "$@"
 
+# the engine's own share of an answer, and how many calls a core carries
+bench *args: setup
+    @{{ bin }}/python -m benchmarks "$@"
+
 # what must be clean before a commit: lint, format, types, import contracts
 check: setup
     {{ bin }}/ruff check
