@@ -7,8 +7,8 @@ log. The folder, by the call's SID (a second stream of the same call gets "-2"):
 
 - `caller.wav`, `agent.wav`: what came and what went, from the same moment on; the agent's as the caller's end plays it:
   frames queue up, and a `clear` cuts what was not yet played;
-- `wire.jsonl`: the messages on the phone network's socket, both ways; `vendors.jsonl`: those on the vendors'. Audio is in
-  them where sound is kept, and else its length;
+- `wire.jsonl`: the messages on the phone network's socket, both ways; `vendors.jsonl`: those on the vendors'; in both,
+  audio as it is where sound is kept, and else as its length;
 - `messages.jsonl`: what passed between the parts of the call, audio as its length.
 """
 
