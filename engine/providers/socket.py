@@ -483,13 +483,16 @@ def _answer(head: bytes) -> tuple[int | None, str]:
 
 
 def _alone(error: BaseException) -> BaseException:
-    """Return the one error in nested groups, beside which only cancellations stand; several stay a group."""
+    """Return the one error in nested groups, beside which only cancellations stand; several stay a group.
+
+    Of several errors of the vendor's the first is enough: two tasks may see one end.
+    """
     while isinstance(error, BaseExceptionGroup):
         cancelled, others = error.split(trio.Cancelled)
         if others is None:
             assert cancelled is not None
             error = cancelled.exceptions[0]
-        elif len(others.exceptions) > 1:
+        elif len(others.exceptions) > 1 and not all(isinstance(each, ProviderError) for each in others.exceptions):
             return others
         else:
             error = others.exceptions[0]

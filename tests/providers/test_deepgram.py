@@ -336,6 +336,26 @@ def test_a_vendors_32_bits_do_not_jump_a_leap() -> None:
     assert near(told(hearing, results(15.199938, 16.0))).start_s == 50.0
 
 
+def test_nothing_begins_after_it_ended_not_even_at_a_leap() -> None:
+    hearing = heard_from((10.0, 2.0), (50.0, 2.0))
+    event = near(told(hearing, results(2.0, 2.0, word("Ah.", 2.0, 2.0))))
+    assert (event.start_s, event.end_s, event.covered_s) == (50.0, 50.0, 12.0)
+    assert (event.words[0].start_s, event.words[0].end_s) == (50.0, 50.0)
+    assert near(told(hearing, results(0.0, 0.0))).end_s == 10.0
+    assert told(hearing, results(1.9995, 3.0)).start_s == 50.0
+
+
+def test_what_was_not_sent_yet_is_on_nobodys_timeline() -> None:
+    hearing = heard_from((10.0, 2.0))
+    hearing.take(50.0, RATE_HZ)
+    event = near(told(hearing, results(1.0, 2.4, word("One", 1.0, 2.3), word("two.", 2.2, 2.3))))
+    assert (event.end_s, event.covered_s) == (12.0, 12.0)
+    assert event.words[0].end_s == 12.0
+    hearing = heard_from((10.0, 2.0))
+    event = near(told(hearing, results(1.0, 2.4, word("One", 2.2, 2.3))))
+    assert (event.words[0].start_s, event.words[0].end_s) == (12.0, 12.0)
+
+
 def test_frames_that_follow_each_other_but_for_rounding_are_no_leap() -> None:
     hearing = Hearing()
     for frame in range(50 * 60):
@@ -382,6 +402,16 @@ def test_covered_never_falls_nor_runs_ahead_of_the_audio() -> None:
     for message in (results(0.0, 3.51), results(500.0, 501.0)):
         with pytest.raises(WireError, match=r"s of the stream; 3 s were sent"):
             tell(hearing, message)
+
+
+def test_what_is_settled_is_no_more_than_was_sent_and_no_less_than_it_was() -> None:
+    hearing = heard_from((0.0, 3.0))
+    tell(hearing, results(0.0, 3.4))
+    hearing.take(3.0, RATE_HZ)
+    hearing.sent(RATE_HZ)
+    assert tell(hearing, results(3.0, 3.3, word("New.", 3.0, 3.2), final=False)) is not None
+    tell(hearing, results(0.0, 1.0))
+    assert tell(hearing, results(1.0, 2.0, word("Old.", 1.0, 1.5), final=False)) is None
 
 
 def test_audio_that_is_taken_but_not_sent_cannot_have_been_heard() -> None:
@@ -442,6 +472,14 @@ def test_a_late_end_does_not_end_the_next_utterance(last_word_end: float, *, end
     tell(hearing, results(0.0, 3.0, word("My brakes.", 1.0, 2.0), speech_final=True))
     tell(hearing, results(3.0, 6.0, word("Hello?", 5.001, 5.4)))
     assert (tell(hearing, utterance_end(last_word_end)) is not None) is ends
+
+
+def test_an_end_that_words_have_overtaken_ends_nothing() -> None:
+    hearing = heard_from((0.0, 10.0))
+    tell(hearing, results(0.0, 3.0, word("My brakes", 1.0, 2.0)))
+    tell(hearing, results(3.0, 6.0, word("are squealing.", 4.0, 5.9)))
+    assert tell(hearing, utterance_end(2.0)) is None  # the caller went on
+    assert tell(hearing, utterance_end(5.9)) is not None
 
 
 def test_an_end_without_words_before_it_ends_nothing() -> None:
@@ -946,10 +984,24 @@ async def test_a_vendor_that_falls_silent_later_is_found_out_as_quickly(autojump
         assert 22.0 < call.ended_at < 23.4
 
 
-async def test_results_that_make_no_sense_are_no_sign_of_life(autojump_clock: MockClock) -> None:
-    async with calling(Vendor(answer=lambda heard_s: {"type": "Results", "start": -1})) as call:
+@pytest.mark.parametrize("nonsense", [{"type": "Results", "start": -1}, results(0.0, 1e5), {"type": "SpeechStarted"}])
+async def test_only_results_that_make_sense_are_a_sign_of_life(
+    nonsense: dict[str, Any], autojump_clock: MockClock
+) -> None:
+    async with calling(Vendor(answer=lambda _: nonsense)) as call:
         await call.speak(10)
         assert [type(each) for each in call.ended] == [ProviderSlow]
+
+
+async def test_audio_that_was_answered_counts_no_more(autojump_clock: MockClock) -> None:
+    vendor = Vendor(answer=every_second(0.0))
+    async with calling(vendor) as call:
+        await call.speak(3.2)
+        vendor.answer = lambda _: None
+        await call.speak(0.4, from_s=3.2)
+        await trio.sleep(10)
+        await call.speak(0.4, from_s=13.6)
+        assert not call.ended  # a second since the last Results
 
 
 async def test_nobody_is_judged_while_no_audio_goes_out(autojump_clock: MockClock) -> None:
@@ -973,7 +1025,7 @@ async def test_an_actor_that_is_busy_is_no_fault_of_the_vendors(autojump_clock: 
 async def test_a_process_that_was_held_up_judges_nobody_for_it(mock_clock: MockClock) -> None:
     # By hand: autojump never wakes anyone late.
     async with calling_at(mock_clock) as call:
-        for frame in range(100):
+        for frame in range(150):
             await call.seam.asks.send(Recognise(start_s=frame * FRAME_S, audio=b"a" * FRAME_BYTES))
         await call.settle()
         mock_clock.jump(30)

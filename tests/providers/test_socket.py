@@ -358,6 +358,13 @@ async def test_two_errors_of_the_body_leave_as_a_group(autojump_clock: MockClock
     assert [type(each) for each in caught.value.exceptions] == [ZeroDivisionError, ProviderSlow]
 
 
+async def test_two_tasks_that_see_one_end_raise_one_error(autojump_clock: MockClock) -> None:
+    async with peer(echo) as (dial, _):
+        with pytest.raises(ProviderSlow, match=r"first"):
+            async with opened(dial):
+                raise ExceptionGroup("two", [ProviderSlow("first"), ProviderDown("second")])
+
+
 async def test_an_error_of_the_body_is_not_lost_in_a_cancellation(autojump_clock: MockClock) -> None:
     async with peer(echo) as (dial, _):
         with pytest.raises(ZeroDivisionError), trio.CancelScope() as scope:

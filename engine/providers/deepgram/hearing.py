@@ -14,7 +14,7 @@ import attrs
 from engine.codec.telephony import RATE_HZ
 from engine.messages.errors import WireError
 from engine.messages.recognition import Recognised, Word
-from engine.providers.deepgram.wire import Results, UtteranceEnd
+from engine.providers.deepgram.wire import Results, StreamWord, UtteranceEnd
 
 # Times closer than this are one: the vendor counts in 32 bits.
 _SAME_S: Final = 0.001
@@ -41,7 +41,7 @@ class Hearing:
     # Invariant: neither falls, and neither is ahead of what was sent.
     _covered_stream_s: float = attrs.field(init=False, default=0.0)
     _covered_s: float = attrs.field(init=False, default=0.0)
-    # Where the first words of the open utterance begin, in the stream; None between utterances.
+    # Where the newest words of the open utterance begin, in the stream; None between utterances.
     _open_s: float | None = attrs.field(init=False, default=None)
 
     def take(self, start_s: float, audio_bytes: int) -> None:
@@ -63,29 +63,25 @@ class Hearing:
         end_s = self._possible(results.end_s)
         if results.is_final:
             self._cover(end_s)
-            if results.text and self._open_s is None:
+            if results.text:
                 self._open_s = results.words[0].start_s if results.words else results.start_s
             if results.speech_final:
                 self._open_s = None
         elif end_s <= self._covered_stream_s + _SAME_S:
             return None
-        words = tuple(
-            Word(text=each.text, start_s=self._beginning(each.start_s), end_s=self._ending(each.end_s))
-            for each in results.words
-        )
-        start_s = self._beginning(results.start_s)
+        start_s, end_s = self._between(results.start_s, end_s)
         return Recognised(
             text=results.text,
-            words=words,
+            words=tuple(map(self._word, results.words)),
             start_s=start_s,
-            end_s=max(start_s, self._ending(end_s)),
+            end_s=end_s,
             is_final=results.is_final,
             speech_final=results.speech_final,
             covered_s=self._covered_s,
         )
 
     def ended(self, end: UtteranceEnd) -> Recognised | None:
-        """Return the end of the open utterance; None when there is none, or when it is another's, told late."""
+        """Return the end of the open utterance; None when there is none, or when words came since, told late."""
         if self._open_s is None or self._possible(end.last_word_end_s) < self._open_s - _SAME_S:
             return None
         self._open_s = None
@@ -110,10 +106,15 @@ class Hearing:
             self._covered_stream_s = end_s
             self._covered_s = max(self._covered_s, self._ending(end_s))
 
-    def _beginning(self, stream_s: float) -> float:
-        """Return on the call's timeline what begins at a moment of the stream."""
-        stream_s = min(stream_s, self._sent_bytes / RATE_HZ)
-        return self._at(stream_s, bisect_right(self._stretches, stream_s + _SAME_S, key=lambda each: each.stream_s))
+    def _word(self, word: StreamWord) -> Word:
+        start_s, end_s = self._between(word.start_s, word.end_s)
+        return Word(text=word.text, start_s=start_s, end_s=end_s)
+
+    def _between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return on the call's timeline what begins and ends at moments of the stream."""
+        start_s = min(start_s, self._sent_bytes / RATE_HZ)
+        start_s = self._at(start_s, bisect_right(self._stretches, start_s + _SAME_S, key=lambda each: each.stream_s))
+        return start_s, max(start_s, self._ending(end_s))
 
     def _ending(self, stream_s: float) -> float:
         """Return on the call's timeline what ends at a moment of the stream."""
@@ -121,5 +122,6 @@ class Hearing:
         return self._at(stream_s, bisect_left(self._stretches, stream_s - _SAME_S, key=lambda each: each.stream_s))
 
     def _at(self, stream_s: float, count: int) -> float:
+        """Return a moment of the stream, in the last of its first `count` stretches, on the call's timeline."""
         stretch = self._stretches[max(0, count - 1)]
         return stretch.call_s + max(0.0, stream_s - stretch.stream_s)
