@@ -301,6 +301,10 @@ class _Connection(TCPServer):
                 with trio.CancelScope(shield=True):
                     await super().protocol_send(event)
 
+    async def _close(self) -> None:
+        async with self.send_lock:  # the end of what is sent is sent too: another writer would be refused meanwhile
+            await super()._close()
+
     async def _write(self, data: bytes) -> None:
         try:
             await self._transport.send_all(data)
