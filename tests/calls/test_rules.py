@@ -446,7 +446,7 @@ def outage(dice: random.Random) -> tuple[Fault, ...]:
 
 
 def away(dice: random.Random) -> tuple[Fault, ...]:
-    return (Outage(actor="tts", at_s=1.0 + dice.random() * 2.0, lasts_s=5.0),)
+    return (Outage(actor="tts", at_s=1.0 + dice.random() * 4.0, lasts_s=5.0),)
 
 
 def voice_dies(dice: random.Random) -> tuple[Fault, ...]:
