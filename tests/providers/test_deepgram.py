@@ -1108,7 +1108,7 @@ def mangled(draw: st.DrawFn) -> str | bytes:
     message: Any = copy.deepcopy(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(0, 3))):
         path = draw(st.sampled_from(list(paths(message))))
-        value = draw(st.sampled_from(VALUES) | st.floats() | st.integers())
+        value = copy.deepcopy(draw(st.sampled_from(VALUES) | st.floats() | st.integers()))
         if not path:
             message = value
             break
