@@ -27,6 +27,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from wsproto.utilities import ProtocolError
 
 from engine.messages.errors import ConfigError, ProviderDown, ProviderError, ProviderRefused, ProviderSlow
+from engine.tap import tap
 
 # An answer to a handshake is not kept beyond this: h11 allows as much for a head, and its reason comes early.
 _HEAD_BYTES: Final = 16 * 1024
@@ -160,6 +161,7 @@ class VendorSocket:
 
         Raises `SocketClosed`, or `ProviderDown` when the peer no longer reads or answers.
         """
+        tap(self._peer.vendor, "sent", message)
         try:
             await self._connection.send_message(message)
         except (ConnectionClosed, ProtocolError):
@@ -171,9 +173,11 @@ class VendorSocket:
         Raises `SocketClosed`, or `ProviderDown` when the peer no longer reads or answers, or says too much at once.
         """
         try:
-            return await self._connection.get_message()
+            message = await self._connection.get_message()
         except ConnectionClosed:
             raise self._ended() from None
+        tap(self._peer.vendor, "received", message)
+        return message
 
     async def aclose(self) -> None:
         """Close the connection, with the peer's agreement if that comes within `close_s`; even when cancelled."""

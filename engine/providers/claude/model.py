@@ -23,6 +23,7 @@ from engine.messages.errors import ConfigError, ProviderDown, ProviderError, Pro
 from engine.providers.claude import prompt
 from engine.providers.claude.stream import Reader, StreamBroken
 from engine.providers.contract import ModelEvent, ModelRequest, ToolSchema
+from engine.tap import tap
 
 TIMEOUT: Final = httpx2.Timeout(connect=3.0, read=20.0, write=5.0, pool=3.0)
 """Seconds. Between two reads 20.0: a last resort, several times what a caller is kept waiting by whoever asks."""
@@ -150,10 +151,12 @@ class ClaudeModel:
                 stream=True,
             ) as response:
                 request_id = response.headers.get("request-id", "")
+                tap(self.vendor, "sent", response.http_request.content)
                 reader.opened(response.headers.get("content-type", ""))
                 body = response.http_response.aiter_bytes()
                 try:
                     async for chunk in body:
+                        tap(self.vendor, "received", chunk)
                         for event in reader.push(chunk):
                             yield event
                         if reader.is_ended:
