@@ -135,6 +135,7 @@ class _House:
             api_key=self.keys.vendors["elevenlabs"],
             voice_id=tenant.voice_at("elevenlabs", vendor.voice),
             model=vendor.model,
+            language=tenant.language.split("-")[0],  # it knows no countries
         )
 
     async def team(self, tenant: Tenant) -> Team:
@@ -161,9 +162,10 @@ class _House:
             assert self.local is not None
             return self.local.voices[tenant.voice_at("local", "heart")]
         name = tenant.voice_at("elevenlabs", self.settings.vendors.elevenlabs.voice)
-        if name not in self.voices:
-            self.voices[name] = await _in_thread(partial(self._elevenlabs, tenant))
-        return self.voices[name]
+        spoken = f"{name}, {tenant.language}"
+        if spoken not in self.voices:
+            self.voices[spoken] = await _in_thread(partial(self._elevenlabs, tenant))
+        return self.voices[spoken]
 
     async def _mind(self, tenant: Tenant) -> Model:
         if self.model is not None:

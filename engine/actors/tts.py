@@ -154,6 +154,6 @@ class TTS:
 
 def _audio(piece: Piece, audio: bytes, words: tuple[Word, ...], now: float) -> list[object]:
     passed: list[object] = [AgentAudio(turn=piece.turn, index=piece.index, audio=audio, words=words)]
-    if piece.passed_bytes == 0 and piece.index == 0:
+    if audio and piece.passed_bytes == 0 and piece.index == 0:
         passed.append(Timing(turn=piece.turn, stage="first_audio", at_s=now))
     return passed

@@ -287,3 +287,8 @@ def test_a_new_session_is_told_after_the_last_piece_of_a_reply_that_has_ended() 
 def test_the_end_of_a_reply_that_was_cut_is_no_news() -> None:
     core = after(EARS, (sentence(0, "Of course."), 1.0), (BargedIn(turn=1, at_s=1.0), 1.1))
     assert core.handle(ReplyEnded(turn=1, pieces=1), 1.2)[1] == []
+
+
+def test_words_without_sound_are_no_first_audio() -> None:
+    core = after(EARS, (sentence(0, "—"), 1.0))
+    assert only(Timing, core.handle(sound(0, b"", word("—", 0.0, 0.0)), 1.1)[1]) == []

@@ -70,8 +70,8 @@ class ElevenLabsVoice:
 
     @property
     def voice(self) -> str:
-        """The voice's id."""
-        return self.voice_id
+        """The voice's id with the model that speaks: a clip of another model is another clip."""
+        return f"{self.voice_id} of {self.model}"
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         """Serve one call until cancelled. Raises `ProviderError`, never in a group."""
