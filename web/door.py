@@ -34,6 +34,9 @@ MEDIA_PATH: Final = "/media"
 # Twilio waits 5 to 10 s for a handshake; a caller should not hear that much of nothing.
 CONSUME_S: Final = 2.0
 
+# What comes after a stream is asked within a second of its end, if at all: whoever hung up asks for nothing.
+AFTER_S: Final = 3.0
+
 log = structlog.get_logger()
 
 
@@ -96,6 +99,9 @@ class FrontDoor:
         # Ids of tokens used here, and when they may be forgotten. Invariant: in the order of that.
         self._used: OrderedDict[str, float] = OrderedDict()
         self._fewer_calls = trio.Event()
+        # Calls whose line closed here and that have not asked what comes next, and until when they may. Invariant: in
+        # the order of that.
+        self._unasked: OrderedDict[str, float] = OrderedDict()
         self.is_draining = False
 
     # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,11 +162,15 @@ class FrontDoor:
             yield
         finally:
             self._lines.close()
+            self._forget_unasked()
+            self._unasked[call_sid] = trio.current_time() + AFTER_S
+            self._unasked.move_to_end(call_sid)
             self._tell_of_fewer_calls()
 
     def release(self, call_sid: str) -> None:
-        """Forget the line that a call was promised: it is over, or its stream failed."""
+        """Forget the line that a call was promised: it is over, its stream failed, or it asks what comes next."""
         self._lines.release(call_sid)
+        self._unasked.pop(call_sid, None)
         self._tell_of_fewer_calls()
 
     @property
@@ -177,6 +187,22 @@ class FrontDoor:
         while self.calls:
             with trio.move_on_at(self._lines.next_lapse_at()):
                 await self._fewer_calls.wait()
+
+    async def settled(self) -> None:
+        """Wait until each call that ended here has asked what comes next, or will not any more: `AFTER_S` at most.
+
+        A server that leaves before has its callers hear of an application error instead, and puts nobody through.
+        """
+        self._forget_unasked()
+        while self._unasked:
+            with trio.move_on_at(next(iter(self._unasked.values()))):
+                await self._fewer_calls.wait()
+            self._forget_unasked()
+
+    def _forget_unasked(self) -> None:
+        now = trio.current_time()
+        while self._unasked and next(iter(self._unasked.values())) <= now:
+            self._unasked.popitem(last=False)
 
     def _tell_of_fewer_calls(self) -> None:
         self._fewer_calls.set()

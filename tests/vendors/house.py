@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import httpx
 import trio
 
 from engine.messages.conversation import CallerSaid
@@ -115,13 +116,19 @@ class House:
             yield
             nursery.cancel_scope.cancel()
 
-    async def call(self, *steps: Step, caller: str = "+15550100001", auth_token: str | None = TOKEN) -> CallRecord:
-        """Have somebody call."""
+    async def call(
+        self,
+        *steps: Step,
+        caller: str = "+15550100001",
+        auth_token: str | None = TOKEN,
+        http: httpx.AsyncBaseTransport | None = None,
+    ) -> CallRecord:
+        """Have somebody call. http: what carries the phone network's requests."""
         return await place_call(
             server_url=self.url,
             caller=CallerScript(steps=steps, caller_number=caller),
             voice=CodedVoice(),
-            network=Network(auth_token=auth_token),
+            network=Network(auth_token=auth_token, http=http),
         )
 
     def use_clinic(self) -> None:

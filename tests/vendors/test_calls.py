@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import attrs
+import httpx
 import pytest
 import trio
 
@@ -11,6 +12,7 @@ from engine.settings import DoorSettings
 from simulators.anthropic import AnthropicSimulator, Latency, Reply, UseTool, script
 from simulators.caller import AwaitHangUp, HangUp, Interrupt, Listen, Say, Wait
 from simulators.events import Cleared, Dialled, NetworkSaid
+from simulators.twilio.codes import Code
 from tests.vendors.house import GREETING, KEYS, TOKEN, House, said_back, talk, words
 from web import twiml
 
@@ -160,6 +162,32 @@ async def test_a_server_that_is_told_to_stop_lets_its_calls_finish_and_takes_no_
     assert [each.text for each in records["new"].all_of(NetworkSaid)] == [twiml.DRAINING]
 
 
+class FarAway(httpx.AsyncHTTPTransport):
+    """The way of a phone network that takes a while to ask what comes next."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/voice/after":
+            await trio.sleep(0.8)
+        return await super().handle_async_request(request)
+
+
+async def test_a_server_that_is_told_to_stop_stays_to_say_whom_to_ring(house: House) -> None:
+    house.anthropic = opened([Reply.of("i will put you through.", UseTool("transfer_to_person"))])
+    records = []
+
+    async def call() -> None:
+        steps = (*talk(["a person please"])[:-1], AwaitHangUp())
+        records.append(await house.call(*steps, http=FarAway()))
+
+    async with trio.open_nursery() as nursery, house.open():
+        nursery.start_soon(call)
+        await trio.sleep(1.0)
+        house.stop.asked.set()
+        await house.stopped.wait()
+    (record,) = records
+    assert [each.number for each in record.all_of(Dialled)] == ["+15550100003"]
+
+
 async def test_a_server_that_has_to_stop_says_goodbye(house: House) -> None:
     records = []
 
@@ -175,6 +203,7 @@ async def test_a_server_that_has_to_stop_says_goodbye(house: House) -> None:
     (record,) = records
     assert " ".join(words(record)).endswith(house.tenant.texts.stopping)
     assert record.hung_up.by == "agent"
+    assert [each.code for each in record.notices] == [Code.CLOSED_BY_SERVER]
 
 
 # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from simulators.twilio.signature import signature
 from tests.simulators.far_end import ToneVoice
 from tests.web.front import CALL_SID, TICKET, Front, Tokens, media_path
 from web import twiml
-from web.door import DoorPolicy
+from web.door import AFTER_S, DoorPolicy
 from web.media import Line, MediaDoor, beside
 from web.server import listen, serve_on
 
@@ -312,6 +312,26 @@ async def test_an_empty_door_is_one_whose_lines_are_closed_and_whose_promises_ha
         await trio.testing.wait_all_tasks_blocked()
         door.release(CALL_SID)
     assert trio.current_time() == 35.0
+
+
+async def test_a_call_that_ended_is_waited_for_until_it_asks_what_comes_next(autojump_clock: MockClock) -> None:
+    door = Front().door
+    await door.settled()
+    with door.line(CALL_SID):
+        await door.settled()  # of a call that is here there is nothing to be asked
+    with door.line("CA2"):
+        await trio.sleep(1.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(door.settled)
+        await trio.sleep(0.5)
+        door.release(CALL_SID)
+        await trio.sleep(0.5)
+        door.release("CA2")
+    assert trio.current_time() == 2.0
+    with door.line(CALL_SID):
+        pass
+    await door.settled()
+    assert trio.current_time() == 2.0 + AFTER_S
 
 
 # ── whole calls, with the simulated phone network ─────────────────────────────────────────────────────────────────────
