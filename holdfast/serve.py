@@ -3,7 +3,7 @@
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,14 @@ TOOL_THREADS: Final = 8
 GOODBYE_S: Final = 15.0
 """How long calls may take to end once they were told to: a sentence of goodbye, then what is still to be written."""
 
+ANSWER_S: Final = 0.5
+"""How long the last answers to the phone network may take to get there before the connections are closed."""
+
 DEBUG_FOLDER: Final = Path("var/debug")
+
+
+# Where a server listens that listens at every address: nowhere that one could call.
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
 
 
 @attrs.define(eq=False)
@@ -95,7 +102,7 @@ async def serve(  # noqa: PLR0913 - what a server is made of
         trio.open_nursery() as nursery,
     ):
         listeners = await listen(bind, loopback_only=loopback_only)
-        public_url = _public_url(settings, listeners)
+        public_url = _public_url(settings, *listeners[0].socket.getsockname()[:2])
         door = FrontDoor(
             public_url=public_url,
             policy=DoorPolicy(
@@ -152,6 +159,9 @@ async def _drain(door: FrontDoor, desk: Reception, stop: Stop, within_s: float) 
         desk.dismiss("stopping")
         with trio.move_on_after(GOODBYE_S):
             await desk.empty()
+    # Twilio asks what comes next once it has seen the line close: whom to ring, or that the call is over.
+    await door.settled()
+    await trio.sleep(ANSWER_S)
     _log.info("drained", calls_cut=len(desk.calls))
 
 
@@ -197,12 +207,15 @@ async def tried(bind: str, *, loopback_only: bool) -> None:
         await listener.aclose()
 
 
-def _public_url(settings: Settings, listeners: Sequence[trio.SocketListener]) -> str:
-    """Return what Twilio sees: as configured, or the very port that was opened where only this machine can call."""
-    if not is_loopback(urlsplit(settings.public_url).hostname or ""):
-        return settings.public_url
-    address = listeners[0].socket.getsockname()
-    return f"http://{Bind(host=address[0], port=address[1])}"
+def _public_url(settings: Settings, host: str, port: int) -> str:
+    """Return what Twilio sees: as configured, or the very port that was opened where only this machine can call.
+
+    host, port: where the server listens.
+    """
+    configured = urlsplit(settings.public_url)
+    if configured.scheme == "https" or not is_loopback(configured.hostname or "") or (configured.port or 80) == port:
+        return settings.public_url  # as it is written: signatures are over that
+    return f"http://{Bind(host=configured.hostname or '' if host in _EVERYWHERE else host, port=port)}"
 
 
 def _choose(settings: Settings, tenants: Tenants, dialled: str) -> TenantChoice | None:
