@@ -26,7 +26,7 @@ class CancelModel:
 
 @attrs.frozen(kw_only=True)
 class ModelText:
-    """Some more of the reply, any number of characters, to be joined as they are."""
+    """Some more of the reply, any number of characters, to be joined as they are; none as a sign of life."""
 
     request: str
     text: str

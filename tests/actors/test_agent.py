@@ -120,6 +120,12 @@ def test_pieces_that_come_at_once_are_counted_on() -> None:
     assert [(each.index, each.text) for each in told] == [(0, "We are open."), (1, "Today and on Friday.")]
 
 
+def test_a_model_that_writes_a_long_call_is_not_silent_and_what_it_said_before_is_spoken_meanwhile() -> None:
+    assert after(ASKED, (text("r1", ""), 6.0), (text("r1", ""), 8.0)).deadline == 13.0
+    told = sent(ASKED, (text("r1", "Let me look that up."), 6.0), (text("r1", "\n"), 6.1))
+    assert [each.text for each in only(Sentence, told)] == ["Let me look that up."]
+
+
 def test_the_first_token_and_the_first_piece_are_timed_once() -> None:
     told = sent(ASKED, (text("r1", "Of"), 6.0), (text("r1", " course. Yes, we do. "), 6.1), (text("r1", "So."), 6.2))
     assert only(Timing, told) == [

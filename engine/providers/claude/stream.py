@@ -161,6 +161,8 @@ class Reader:
             for field in ("id", "name"):
                 if not 1 <= len(fields.text(field)) <= LONGEST_NAME:
                     fields.refuse(field, f"1 to {LONGEST_NAME} characters")
+            # The line ends here: what was said before the call is spoken while that is being written.
+            return [ModelText(request=self.request, text="\n")]
         return self._text(fields.text("text")) if block.kind == "text" and "text" in fields.values else []
 
     def _more(self, fields: Fields) -> list[ModelEvent]:
@@ -170,6 +172,8 @@ class Reader:
                 return self._text(delta.text("text"))
             case "tool_use", "input_json_delta":
                 block.json.append(delta.text("partial_json"))
+                # A call comes once it is whole; who writes a long one is not silent till then.
+                return [ModelText(request=self.request, text="")] if block.json[-1] else []
             case _:
                 pass  # thinking, citations
         return []
