@@ -1,9 +1,9 @@
 """`just bench`: the engine's own share of an answer, at 1, 10 and 25 calls, and how many calls one core carries.
 
-just bench                   both, two runs, kept in benchmarks/results/bench.json: fifteen minutes
-just bench --quick           the first with few turns, shown and not kept: under a minute
-just bench --only latency    or capacity
-just bench --niceness -15    on a machine that others use too; needs the right to
+``just bench``                   both, two runs, kept in benchmarks/results/bench.json: a quarter of an hour
+``just bench --quick``           the first with few turns, shown and not kept: under a minute
+``just bench --only latency``    or capacity
+``just bench --realtime``        on a machine that others use too; needs the right to
 """
 
 import argparse
@@ -27,7 +27,7 @@ PACKAGES: Final = ("trio", "hypercorn", "trio-websocket", "wsproto", "anthropic"
 
 # Calls at once, and turns of each: a hundred answers and more where percentiles are wanted.
 LEVELS: Final = ((1, 20), (10, 10), (25, 6))
-QUICK_LEVELS: Final = ((1, 3), (10, 1), (25, 2))
+QUICK_LEVELS: Final = ((1, 2), (10, 1), (25, 2))
 FIRST_CALLS: Final = 25
 MORE_CALLS: Final = 5
 MOST_CALLS: Final = 120
@@ -124,7 +124,7 @@ def _machine(cores: Cores) -> dict[str, Any]:
         "commit": commit,
         "engine_core": cores.engine,
         "core_of_vendors_and_callers": cores.rest,
-        "niceness": cores.niceness,
+        "realtime_scheduler": cores.realtime,
         "told": {"endpointing_ms": ENDPOINTING_MS, "clauses": CLAUSES, **LATENCIES},
     }
 
@@ -135,12 +135,12 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="few turns, one run, no capacity; nothing is kept")
     arguments.add_argument("--only", choices=("latency", "capacity"))
     arguments.add_argument("--runs", type=int, default=2)
-    arguments.add_argument("--niceness", type=int, default=0)
+    arguments.add_argument("--realtime", action="store_true", help="before all else that runs on this machine")
     arguments.add_argument("--out", type=Path, default=RESULTS)
     asked = arguments.parse_args()
     if (os.cpu_count() or 1) < 2:  # noqa: PLR2004 - the engine's and the callers'
         sys.exit("two cores are needed: one for the engine, one for its vendors and callers")
-    cores = Cores(niceness=asked.niceness)
+    cores = Cores(realtime=asked.realtime)
     runs: list[dict[str, Any]] = []
     for run in range(1 if asked.quick else asked.runs):
         found: dict[str, Any] = {}

@@ -48,16 +48,33 @@ ELEVENLABS: Final = ElevenLabsPolicy(**LATENCIES["elevenlabs"])  # type: ignore[
 _KEYS: Final = {"DEEPGRAM_API_KEY": "bench", "ANTHROPIC_API_KEY": "bench", "ELEVENLABS_API_KEY": "bench"}
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _READY_S: Final = 60.0
-_PINNED: Final = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"
+_PINNED: Final = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+if int(sys.argv[2]):
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(int(sys.argv[2])))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+# Under the real-time scheduler: a phone's frame goes before a vendor's answer.
+_PRIORITY: Final = 10
+_CALLERS_PRIORITY: Final = 20
 
 
 @attrs.frozen(kw_only=True)
 class Cores:
-    """Which core has the engine, and which has all else; niceness: of all processes of a measurement."""
+    """Which core has the engine, and which has all else.
+
+    realtime: whether all processes of a measurement run under the real-time scheduler, as if nobody else used the
+        machine: what others run waits for as long as the measurement has something to do. It needs the right to.
+    """
 
     engine: int = 0
     rest: int = 1
-    niceness: int = 0
+    realtime: bool = False
+
+    def priority(self, of: int) -> int:
+        """The priority of a process; 0 is the usual scheduler."""
+        return of if self.realtime else 0
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +113,8 @@ class Stage:
         command = [sys.executable, "-m", "benchmarks.callers", "--url", self.url, "--calls", str(calls)]
         command += ["--turns", str(turns), "--seed", str(seed), "--over", str(over_s)]
         usages: list[Usage] = []
-        with _process(command, core=self.cores.rest, niceness=self.cores.niceness, stdout=subprocess.PIPE) as callers:
+        priority = self.cores.priority(_CALLERS_PRIORITY)
+        with _process(command, core=self.cores.rest, priority=priority, stdout=subprocess.PIPE) as callers:
             assert callers.stdout is not None
             told: dict[str, Any] = {}
             for line in callers.stdout:
@@ -147,6 +165,7 @@ def stage(folder: Path, cores: Cores, *, record: Path, settings: str = "") -> It
     """
     latencies = folder / "latencies.toml"
     latencies.write_text(_toml(LATENCIES))
+    priority = cores.priority(_PRIORITY)
     with ExitStack() as stack:
         command = [
             sys.executable,
@@ -157,9 +176,7 @@ def stage(folder: Path, cores: Cores, *, record: Path, settings: str = "") -> It
             "--record",
             str(record),
         ]
-        vendors = stack.enter_context(
-            _process(command, core=cores.rest, niceness=cores.niceness, stdout=subprocess.PIPE)
-        )
+        vendors = stack.enter_context(_process(command, core=cores.rest, priority=priority, stdout=subprocess.PIPE))
         assert vendors.stdout is not None
         urls = json.loads(vendors.stdout.readline() or "{}")
         if not urls:
@@ -169,7 +186,7 @@ def stage(folder: Path, cores: Cores, *, record: Path, settings: str = "") -> It
         log = stack.enter_context((folder / "engine.log").open("wb"))
         command = [sys.executable, "-m", "holdfast", "serve", "--config", str(config), "--bind", bind]
         engine = stack.enter_context(
-            _process(command, core=cores.engine, niceness=cores.niceness, cwd=folder, stdout=log, stderr=log)
+            _process(command, core=cores.engine, priority=priority, cwd=folder, stdout=log, stderr=log)
         )
         _ready(f"http://{bind}", engine, folder / "engine.log")
         yield Stage(folder=folder, cores=cores, url=f"http://{bind}", engine=engine, vendors=vendors)
@@ -180,18 +197,15 @@ def _process(  # noqa: PLR0913 - what a process is started with
     command: Sequence[str],
     *,
     core: int,
-    niceness: int,
+    priority: int,
     cwd: Path | None = None,
     stdout: int | IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command on one core until the context is left."""
-    pinned = [sys.executable, "-c", _PINNED, str(core), *command]
+    pinned = [sys.executable, "-c", _PINNED, str(core), str(priority), *command]
     environment = {**os.environ, **_KEYS}
-    with subprocess.Popen(  # noqa: S603 - our own
-        pinned, cwd=cwd, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
-    ) as process:
-        _be_nice(process.pid, niceness)
+    with subprocess.Popen(pinned, cwd=cwd, env=environment, stdout=stdout, stderr=stderr) as process:  # noqa: S603 - our own
         try:
             yield process
         finally:
@@ -200,15 +214,6 @@ def _process(  # noqa: PLR0913 - what a process is started with
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _be_nice(pid: int, niceness: int) -> None:
-    """Set how a process, the first of its session, stands towards all others."""
-    os.setpriority(os.PRIO_PROCESS, pid, niceness)
-    # Where Linux groups processes by session, niceness counts within the group alone, and the group has its own.
-    group = Path(f"/proc/{pid}/autogroup")
-    if niceness and group.exists():
-        group.write_text(str(niceness))
 
 
 def _configured(folder: Path, public_url: str, urls: Mapping[str, str], settings: str) -> Path:
