@@ -280,6 +280,7 @@ class _Connection(TCPServer):
                 )
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
                 await self._read_data()
+                await self.idle_task.stop()  # the peer has gone: nobody is left to be idle
         except OSError:
             pass  # the peer was gone before we asked for its address
         finally:
