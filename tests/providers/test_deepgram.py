@@ -600,7 +600,7 @@ class Call:
     ended_at: float = math.nan
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
-    async def speak(self, lasting_s: float, *, from_s: float = 0.0, byte: bytes = b"a") -> None:
+    async def speak(self, lasting_s: float, *, from_s: float = 0.0, byte: bytes = b"\x10") -> None:
         """Have the caller heard, a frame every 20 ms."""
         for frame in range(round(lasting_s / FRAME_S)):
             await self.seam.asks.send(Recognise(start_s=from_s + frame * FRAME_S, audio=byte * FRAME_BYTES))
@@ -984,6 +984,41 @@ async def test_a_vendor_that_falls_silent_later_is_found_out_as_quickly(autojump
         assert 22.0 < call.ended_at < 23.4
 
 
+QUIET = b"\xff"
+
+
+async def test_a_vendor_that_says_nothing_of_silence_is_judged_by_what_is_spoken_alone(
+    autojump_clock: MockClock,
+) -> None:
+    vendor = Vendor()
+    async with calling(vendor) as call:
+        await call.speak(60, byte=QUIET)
+        await call.seam.asks.send(Recognise(start_s=60.0, audio=b"\x10" * 40 + QUIET * 280))  # a click
+        await call.speak(10, from_s=60.04, byte=b"\x5f")  # a line's noise
+        assert not call.ended
+        vendor.answer = lambda heard_s: results(70.0, heard_s, word("yes", 70.1, 70.3))
+        await call.speak(1, from_s=70.04)
+        vendor.answer = lambda heard_s: results(70.9, heard_s, speech_final=True)
+        await call.speak(0.1, from_s=71.04, byte=QUIET)
+        vendor.answer = lambda _: None
+        await call.speak(60, from_s=71.14, byte=QUIET)
+        assert not call.ended  # one Results without words is the end of the utterance
+        await call.speak(0.5, from_s=131.14)
+        await call.speak(10, from_s=131.64, byte=QUIET)
+        assert [type(each) for each in call.ended] == [ProviderSlow]
+        assert 134.0 < call.ended_at < 134.7
+
+
+async def test_a_vendor_that_was_seen_to_tell_of_silence_owes_it(autojump_clock: MockClock) -> None:
+    vendor = Vendor(answer=every_second(0.0))
+    async with calling(vendor) as call:
+        await call.speak(4, byte=QUIET)
+        vendor.answer = lambda _: None
+        await call.speak(10, from_s=4, byte=QUIET)
+        assert [type(each) for each in call.ended] == [ProviderSlow]
+        assert 6.0 < call.ended_at < 7.4
+
+
 @pytest.mark.parametrize("nonsense", [{"type": "Results", "start": -1}, results(0.0, 1e5), {"type": "SpeechStarted"}])
 async def test_only_results_that_make_sense_are_a_sign_of_life(
     nonsense: dict[str, Any], autojump_clock: MockClock
@@ -1026,7 +1061,7 @@ async def test_a_process_that_was_held_up_judges_nobody_for_it(mock_clock: MockC
     # By hand: autojump never wakes anyone late.
     async with calling_at(mock_clock) as call:
         for frame in range(150):
-            await call.seam.asks.send(Recognise(start_s=frame * FRAME_S, audio=b"a" * FRAME_BYTES))
+            await call.seam.asks.send(Recognise(start_s=frame * FRAME_S, audio=b"\x10" * FRAME_BYTES))
         await call.settle()
         mock_clock.jump(30)
         await call.settle()

@@ -35,9 +35,17 @@ _SHORTEST_CHUNK_MS: Final = 40
 _LONGEST_CHUNK_MS: Final = 100
 # Without audio for this long, the vendor is told that we are there: every 3 to 5 s, says its documentation.
 _KEEP_ALIVE_S: Final = 4.0
-# Results come with every second of audio, also of silence. Without any after this long and this much, none will.
+# Results come with every second of audio, as a rule also of silence. Without any after this long and this much, none
+# will.
 _STALL_S: Final = 3.0
 _STALL_AUDIO_S: Final = 2.0
+# Results without words in a row, of which one may be the end of an utterance: so many tell of silence.
+_TELLING: Final = 3
+# Of a µ-law byte turned over, without its sign: below, 30 dB under the loudest, lies a line's noise.
+_LOUD: Final = 0x30
+_QUIET: Final = bytes(byte for byte in range(256) if ~byte & 0x7F < _LOUD)
+# Of a message's samples: less of it that is loud is a click.
+_SPOKEN_SHARE: Final = 0.1
 # How often a stall is judged where the audio for it is not yet sent.
 _LOOK_S: Final = 0.25
 # A watchdog that woke this much later than it asked to was itself held up, and judges nobody.
@@ -60,6 +68,13 @@ _MEANINGS: Final = {
 }
 
 
+@attrs.define(eq=False)
+class _Habit:
+    """What this vendor was seen to do, in any call. tells_of_silence: to send Results for audio without words."""
+
+    tells_of_silence: bool = False
+
+
 @attrs.frozen(kw_only=True)
 class DeepgramRecogniser:
     """A recogniser at Deepgram, over `/v1/listen`. Shared by all calls of a process; each session has its own stream.
@@ -80,6 +95,7 @@ class DeepgramRecogniser:
     keyterms: tuple[str, ...] = ()
     chunk_ms: int = 60
     dial: Dial = dial_tcp
+    _habit: _Habit = attrs.field(init=False, repr=False, eq=False, factory=_Habit)
 
     def __attrs_post_init__(self) -> None:
         if not _SHORTEST_CHUNK_MS <= self.chunk_ms <= _LONGEST_CHUNK_MS:
@@ -98,7 +114,7 @@ class DeepgramRecogniser:
         async with self._socket() as socket:
             _log.info("deepgram opened", request_id=socket.headers.get("dg-request-id"), model=self.model)
             seam.opened()
-            await _Session(seam, socket, self.chunk_ms * RATE_HZ // 1000).run()
+            await _Session(seam, socket, self.chunk_ms * RATE_HZ // 1000, self._habit).run()
 
     async def check(self) -> None:
         """Open a stream as a call does, and close it: it costs nothing. Raises `ProviderError`."""
@@ -139,18 +155,25 @@ class DeepgramRecogniser:
 class _Session:
     """One call's ear."""
 
-    def __init__(self, seam: Seam[RecogniserAsk, Recognised], socket: VendorSocket, chunk_bytes: int) -> None:
+    def __init__(
+        self, seam: Seam[RecogniserAsk, Recognised], socket: VendorSocket, chunk_bytes: int, habit: _Habit
+    ) -> None:
         self._seam = seam
         self._socket = socket
         self._chunk_bytes = chunk_bytes
+        self._habit = habit
         self._hearing = Hearing()
         # Invariant: less than a message of audio, while an ask is awaited.
         self._unsent = bytearray()
         # When something was last sent.
         self._spoke_at = trio.current_time()
-        # Since when audio was sent without any Results, and how much; None if there was none, or nobody can judge.
+        # Since when audio was sent without any Results, and how much; None if there was none, or nobody can judge. Of
+        # silence none are owed by a vendor that never was seen to send them: to start again for their want would end in
+        # a backlog that no session works off.
         self._unanswered_since: float | None = None
         self._unanswered_bytes = 0
+        # Results in a row that had no words.
+        self._wordless = 0
         # False while the actor is busy with what it was told: what the vendor says then is heard later.
         self._listening = True
         self._complaints = 0
@@ -195,9 +218,10 @@ class _Session:
             audio = bytes(self._unsent[: self._chunk_bytes])
             del self._unsent[: self._chunk_bytes]
             self._hearing.sent(len(audio))
-            self._unanswered_bytes += len(audio)
-            if self._unanswered_since is None:
+            if self._unanswered_since is None and (self._habit.tells_of_silence or _is_spoken(audio)):
                 self._unanswered_since = trio.current_time()
+            if self._unanswered_since is not None:
+                self._unanswered_bytes += len(audio)
             await self._say(audio)
 
     async def _say(self, message: str | bytes) -> None:
@@ -227,6 +251,8 @@ class _Session:
         match wire.read(message, longest=_POLICY.longest_message_bytes):
             case wire.Results() as results:
                 heard = self._hearing.heard(results)
+                self._wordless = 0 if results.text else self._wordless + 1
+                self._habit.tells_of_silence |= self._wordless >= _TELLING
                 self._unanswered_since = None
                 self._unanswered_bytes = 0
                 if results.flaw:
@@ -273,6 +299,11 @@ class _Session:
             and now >= self._unanswered_since + _STALL_S
             and self._unanswered_bytes >= _STALL_AUDIO_S * RATE_HZ
         )
+
+
+def _is_spoken(audio: bytes) -> bool:
+    """Whether somebody may be speaking in µ-law."""
+    return len(audio.translate(None, _QUIET)) >= _SPOKEN_SHARE * len(audio)
 
 
 def _explained(closed: SocketClosed) -> SocketClosed:
