@@ -38,6 +38,11 @@ class Line:
         self._phase = _Phase.OPEN
         self._receiving = trio.CancelScope()
 
+    @property
+    def refused(self) -> str:
+        """Why the server reads no more of what the peer says, and has closed the connection; empty if it has not."""
+        return self._transport.refused
+
     async def receive(self) -> str | bytes:
         """Return the next message whole: str of a text message, bytes of a binary one.
 
@@ -137,6 +142,8 @@ class MediaDoor:
                 code = INTERNAL_ERROR
                 log.exception("line_failed", call_sid=ticket.call_sid, client=self.door.asker(scope).client)
             finally:
+                if line.refused:
+                    self.door.refuse("media", line.refused, scope, call_sid=ticket.call_sid)
                 await line.aclose(code)
         await line.drain(self.leave_s)
 

@@ -321,6 +321,8 @@ class _Http1(H11Protocol):
     async def handle(self, event: Event) -> None:
         await super().handle(event)
         if isinstance(self.stream, WSStream) and _is_over(self.stream):
+            if not self.stream.closed:
+                self.connection_state["transport"].refused = "message too long"
             await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:

@@ -20,6 +20,7 @@ class WriteDeadlineStream(trio.abc.HalfCloseableStream):
     writes: writes that ended well. Hypercorn drops a message for a peer that has gone without a word, and without a
         checkpoint: whoever sends can tell by this number, which then has not moved.
     broken: whether a write failed or the connection was reset from this side.
+    refused: why the peer's messages are not read any more; empty while they are.
     """
 
     def __init__(self, stream: trio.SocketStream, *, deadline_s: float) -> None:
@@ -27,6 +28,7 @@ class WriteDeadlineStream(trio.abc.HalfCloseableStream):
         self._deadline_s = deadline_s
         self.writes = 0
         self.broken = False
+        self.refused = ""
 
     @property
     def socket(self) -> trio.socket.SocketType:

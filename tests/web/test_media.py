@@ -11,7 +11,7 @@ import trio.testing
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent
 from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
-from tests.web.front import media_path
+from tests.web.front import Front, media_path
 from web.media import Line
 from web.server import MESSAGE_MAX_BYTES
 from web.transport import WriteDeadlineStream
@@ -264,7 +264,8 @@ async def test_a_message_over_the_limit_costs_its_sender_the_socket_and_nobody_e
         await echo(line)
         ended += 1
 
-    address = await open_front(answer)
+    front = Front()
+    address = await open_front(answer, front=front)
     async with dial(address) as good:
         async with dial(address) as bad:
             with suppress(ConnectionClosed):
@@ -273,6 +274,7 @@ async def test_a_message_over_the_limit_costs_its_sender_the_socket_and_nobody_e
                 await bad.get_message()
             assert close_reason(bad) == 1009
         await until(lambda: ended == 1)
+        await until(lambda: front.refused == [("media", "message too long")])
         await good.send_message("still here")
         assert await good.get_message() == "still here"
 
