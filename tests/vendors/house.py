@@ -62,6 +62,7 @@ class House:
     """An engine that serves, and what it stands on."""
 
     folder: Path
+    clips: Path | None = None
     deepgram: DeepgramSimulator = attrs.field(factory=DeepgramSimulator)
     anthropic: AnthropicSimulator = attrs.field(factory=AnthropicSimulator)
     elevenlabs: ElevenLabsSimulator = attrs.field(factory=ElevenLabsSimulator)
@@ -89,7 +90,9 @@ class House:
                     anthropic=AnthropicSettings(base_url=thought),
                     elevenlabs=ElevenLabsSettings(base_url=spoken),
                 ),
-                storage=StorageSettings(url=f"sqlite:///{self.folder / 'h.sqlite3'}", clips=str(self.folder / "clips")),
+                storage=StorageSettings(
+                    url=f"sqlite:///{self.folder / 'h.sqlite3'}", clips=str(self.clips or self.folder / "clips")
+                ),
             )
             nursery.cancel_scope.cancel()
 
