@@ -1,6 +1,7 @@
 """Vendors: hires who hears, thinks and speaks for each tenant, and tries each before a call does."""
 
 import datetime as dt
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import structlog
 import trio
 
 from engine.messages.errors import ConfigError, ProviderError
-from engine.providers.clips import render_clips
+from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.providers.local.script import spoken_number
 from engine.providers.local.vad import FrameVad
@@ -23,9 +24,8 @@ from engine.settings import Settings, Tenant, Tenants
 from holdfast.keys import Keys
 
 if TYPE_CHECKING:  # see `_House`: they are imported where they are needed
-    from engine.providers.deepgram import DeepgramRecogniser
-
     from engine.providers.claude.model import ClaudeModel
+    from engine.providers.deepgram import DeepgramRecogniser
     from engine.providers.elevenlabs.voice import ElevenLabsVoice
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ async def hire(
             )
             for tenant in tenants.tenants
         ]
-        rendered = await _tried(clips)
+        rendered = await _tried(clips, within_s=math.inf)  # each clip has its own time limit, and there may be many
         yield {
             tenant.id: attrs.evolve(teams[tenant.id], clips=sounds)
             for tenant, sounds in zip(tenants.tenants, rendered, strict=True)
@@ -77,6 +77,8 @@ class _House:
     keys: Keys
     progress: Progress
     local: Local | None = None
+    # All tenants' clips are one account's.
+    slots: trio.CapacityLimiter = attrs.field(init=False, factory=lambda: trio.CapacityLimiter(AT_ONCE))
     model: "ClaudeModel | None" = None
     ears: "dict[str, DeepgramRecogniser]" = attrs.field(init=False, factory=dict)
     voices: "dict[str, ElevenLabsVoice]" = attrs.field(init=False, factory=dict)
@@ -190,14 +192,15 @@ class _House:
 
     async def clips(self, tenant: Tenant, voice: Voice) -> dict[str, bytes]:
         """Return a tenant's clips, from the disk or freshly spoken."""
-        return await render_clips(tenant.clips, voice, Path(self.settings.storage.clips), progress=self.progress)
+        folder = Path(self.settings.storage.clips)
+        return await render_clips(tenant.clips, voice, folder, progress=self.progress, slots=self.slots)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def _tried(work: Sequence[tuple[str, Callable[[], Awaitable[T]]]]) -> list[T]:
+async def _tried(work: Sequence[tuple[str, Callable[[], Awaitable[T]]]], *, within_s: float = CHECK_S) -> list[T]:
     """Do all at once, and return what each gave. Raises ConfigError, a line for each that failed."""
     lines: list[str] = []
     given: dict[int, T] = {}
@@ -205,12 +208,12 @@ async def _tried(work: Sequence[tuple[str, Callable[[], Awaitable[T]]]]) -> list
     async def one(number: int, what: str, try_it: Callable[[], Awaitable[T]]) -> None:
         began_at = trio.current_time()
         try:
-            with trio.fail_after(CHECK_S):
+            with trio.fail_after(within_s):
                 given[number] = await try_it()
         except ProviderError as error:
             lines.append(f"{what}: {error}")
         except trio.TooSlowError:
-            lines.append(f"{what}: no answer within {CHECK_S:g} s")
+            lines.append(f"{what}: no answer within {within_s:g} s")
         else:
             _log.debug("vendor_ready", what=what, took_s=round(trio.current_time() - began_at, 2))
 

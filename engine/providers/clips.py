@@ -20,16 +20,23 @@ AT_ONCE: Final = 4
 
 
 async def render_clips(
-    texts: Mapping[str, str], voice: Voice, folder: Path, *, progress: Callable[[str], None] = lambda _: None
+    texts: Mapping[str, str],
+    voice: Voice,
+    folder: Path,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    slots: trio.CapacityLimiter | None = None,
 ) -> dict[str, bytes]:
     """Return the sound of each text, by name: µ-law, 8 kHz mono. What lies in `folder` is not rendered again.
+
+    slots: of a vendor, where several have clips rendered; AT_ONCE by default.
 
     Raises ConfigError where the folder cannot be written, ProviderError where the voice fails. Cancelled: the clips
     that were rendered stay in the folder.
     """
     clips: dict[str, bytes] = {}
     failures: list[ConfigError | ProviderError] = []
-    slots, new = trio.CapacityLimiter(AT_ONCE), 0
+    slots, new = slots or trio.CapacityLimiter(AT_ONCE), 0
 
     async def one(name: str, text: str) -> None:
         nonlocal new

@@ -1,6 +1,7 @@
 """Clips: rendered once for a voice and a text, kept on disk, and never half of one."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -8,7 +9,7 @@ import pytest
 import trio
 
 from engine.messages.errors import ConfigError, ProviderDown
-from engine.providers.clips import render_clips
+from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 
 TEXTS = {"greeting": "Hello.", "goodbye": "Goodbye."}
@@ -140,3 +141,27 @@ async def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(tmp_path
     with pytest.raises(ConfigError) as raised:
         await render_clips(TEXTS, LetterVoice(), tmp_path / "clips")
     assert str(raised.value) == f"storage.clips: {tmp_path / 'clips'} cannot be used: permission denied"
+
+
+async def test_those_who_share_an_account_have_their_clips_rendered_few_at_a_time(folder: Path) -> None:
+    @attrs.define
+    class SlowVoice(LetterVoice):
+        speaking: int = 0
+        most: int = 0
+
+        async def render(self, text: str) -> bytes:
+            self.speaking += 1
+            self.most = max(self.most, self.speaking)
+            while self.most < AT_ONCE:  # noqa: ASYNC110 - so many meet
+                await trio.sleep(0.001)
+            self.speaking -= 1
+            return await super().render(text)
+
+    voice, slots = SlowVoice(), trio.CapacityLimiter(AT_ONCE)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                texts = {f"clip {at}": f"{number} {at}" for at in range(AT_ONCE)}
+                nursery.start_soon(partial(render_clips, texts, voice, folder, slots=slots))
+    assert len(voice.rendered) == 3 * AT_ONCE
+    assert voice.most == AT_ONCE
