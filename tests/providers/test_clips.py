@@ -154,6 +154,7 @@ async def test_those_who_share_an_account_have_their_clips_rendered_few_at_a_tim
             self.most = max(self.most, self.speaking)
             while self.most < AT_ONCE:  # noqa: ASYNC110 - so many meet
                 await trio.sleep(0.001)
+            await trio.sleep(0.02)
             self.speaking -= 1
             return await super().render(text)
 
