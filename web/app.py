@@ -25,6 +25,7 @@ from engine.messages.errors import ConfigError, EngineBug
 from web import twiml
 from web.door import Closed, FrontDoor
 from web.lines import Full
+from web.signatures import BadSignature
 
 # Twilio's own forms are under 2 KiB, and come in one piece.
 FORM_MAX_BYTES = 64 * 1024
@@ -112,6 +113,10 @@ def create_app(  # noqa: PLR0913, PLR0915 (one function for each route, and what
             if wrong is None:
                 return None
             door.refuse(_door(), wrong.value, request.scope)
+            if wrong is BadSignature.ELSEWHERE:
+                return _text(
+                    "no auth token is set, so signatures cannot be checked and this machine alone is served", 403
+                )
         else:
             door.refuse(_door(), "signature missing", request.scope)
         return _text("the request does not bear the signature of the account that this server answers for", 403)

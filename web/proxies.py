@@ -42,7 +42,6 @@ class Proxies:
     def asker(self, request: Request) -> Asker:
         """Return who asks: the last address of X-Forwarded-For that is not a trusted proxy's, else the peer's."""
         peer = _peer(request)
-        forwarded = any(name.lower() in _FORWARDING for name, _ in request["headers"])
         known = self._trusts(peer) or (peer is not None and peer.is_loopback)
         client = peer
         if self._trusts(peer):
@@ -53,7 +52,7 @@ class Proxies:
                 client = address
                 if not self._trusts(address):
                     break
-        return Asker(client=str(client or ""), is_neighbour=known and not forwarded)
+        return Asker(client=str(client or ""), is_neighbour=known and not is_forwarded(request))
 
     def origin(self, request: Request) -> str | None:
         """Return where a trusted proxy was asked, as "https://HOST" or, for a WebSocket, "wss://HOST"; else None."""
@@ -68,6 +67,11 @@ class Proxies:
 
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
+
+
+def is_forwarded(request: Request) -> bool:
+    """Whether a request says that a proxy or a tunnel passed it on."""
+    return any(name.lower() in _FORWARDING for name, _ in request["headers"])
 
 
 def header(request: Request, name: bytes) -> str | None:

@@ -20,6 +20,7 @@ class BadSignature(Enum):
 
     MISSING = "signature missing"
     WRONG = "signature wrong"
+    ELSEWHERE = "not from this machine"
 
 
 class Signatures:
@@ -33,6 +34,11 @@ class Signatures:
         if not all(auth_tokens):
             raise ConfigError("an auth token is empty; expected the account's, or none at all")
         self._validators = tuple(RequestValidator(token) for token in auth_tokens)
+
+    @property
+    def are_checked(self) -> bool:
+        """Whether there is anything to check them by."""
+        return bool(self._validators)
 
     def is_missing(self, request: Request) -> bool:
         """Whether a signature is wanted and there is none: told from the head of a request alone."""

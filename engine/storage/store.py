@@ -40,6 +40,10 @@ from engine.messages.records import Record, Timing
 from engine.storage.database import BUSY_S, Database, Schema, open_database
 from engine.storage.ledger import ToolRun, ToolStatus
 from engine.storage.moments import Clock, UtcDateTime, utc_now
+from engine.storage.owner import is_gone, this_process
+
+LOST_S: Final = 5 * 3600.0
+"""After which a call of another machine's is over, whatever became of it: Twilio ends every call after four hours."""
 
 CLOCKS_APART: Final = timedelta(minutes=10)
 """How far the clocks of two machines may differ: for one that is behind, a token has not expired yet."""
@@ -57,6 +61,7 @@ _calls = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime, index=True),
     Column("ended_reason", String),
+    Column("owner", String),
 )
 
 _entries = Table(
@@ -142,6 +147,7 @@ _stream_reports = Table(
 
 def _add_front_door(connection: Connection) -> None:
     _metadata.create_all(connection, tables=[_used_tokens, _next_steps, _call_reports, _stream_reports])
+    connection.exec_driver_sql("ALTER TABLE calls ADD COLUMN owner VARCHAR")
 
 
 _SCHEMA: Final = Schema(name="store", metadata=_metadata, upgrades=(_add_front_door,))
@@ -149,7 +155,7 @@ _SCHEMA: Final = Schema(name="store", metadata=_metadata, upgrades=(_add_front_d
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """A call as it is stored; `ended_at` and `ended_reason` are None while it is open."""
+    """A call as it is stored; `ended_at` and `ended_reason` are None while it is open. `owner`: whose process it is."""
 
     call_sid: str
     stream_sid: str
@@ -159,6 +165,7 @@ class Call:
     started_at: datetime
     ended_at: datetime | None
     ended_reason: str | None
+    owner: str
 
 
 @attrs.frozen(kw_only=True)
@@ -167,15 +174,16 @@ class Store:
 
     _database: Database
     _clock: Clock
+    _owner: str
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock = utc_now, busy_s: float = BUSY_S) -> Self:
+    def open(cls, url: str, *, clock: Clock = utc_now, busy_s: float = BUSY_S, owner: str | None = None) -> Self:
         """Open the store at `url`, such as "sqlite:///holdfast.db", and create its tables where they are missing.
 
         clock: tells when a tool run was recorded and finished, and when calls that a kill left open were closed.
-        Raises `ConfigError`.
+        owner: whose the calls are that begin here; None: this process's. Raises `ConfigError`.
         """
-        return cls(database=open_database(url, _SCHEMA, busy_s=busy_s), clock=clock)
+        return cls(database=open_database(url, _SCHEMA, busy_s=busy_s), clock=clock, owner=owner or this_process())
 
     def close(self) -> None:
         self._database.close()
@@ -193,7 +201,13 @@ class Store:
     ) -> None:
         """Write down that a call began. The first time counts."""
         row = self._database.insert(_calls).values(
-            call_sid=call_sid, stream_sid=stream_sid, tenant=tenant, caller=caller, called=called, started_at=at
+            call_sid=call_sid,
+            stream_sid=stream_sid,
+            tenant=tenant,
+            caller=caller,
+            called=called,
+            started_at=at,
+            owner=self._owner,
         )
         with self._database.writing() as connection:
             connection.execute(row.on_conflict_do_nothing(index_elements=["call_sid"]))
@@ -207,20 +221,28 @@ class Store:
                 raise EngineBug(f"call {call_sid!r} ended with {reason!r} but never started")
 
     def close_open_calls(self, reason: str) -> int:
-        """Close the calls that a kill left open; return how many there were.
+        """Close the calls whose process has ended without closing them; return how many there were.
 
-        For a process's start, before it takes calls, and only while no other process uses the same store: it cannot
-        tell another's calls from dead ones.
+        Those of other machines, of which nobody here can tell, are left open until `LOST_S` after their beginning.
         """
-        row = update(_calls).where(_calls.c.ended_at.is_(None))
+        now = self._clock()
+        still_open = select(_calls.c.call_sid, _calls.c.owner, _calls.c.started_at).where(_calls.c.ended_at.is_(None))
         with self._database.writing() as connection:
-            return connection.execute(row.values(ended_at=self._clock(), ended_reason=reason)).rowcount
+            left = [
+                row.call_sid
+                for row in connection.execute(still_open)
+                if is_gone(row.owner or "") or (now - row.started_at).total_seconds() > LOST_S
+            ]
+            for call_sid in left:
+                row = update(_calls).where(_of(_calls, call_sid))
+                connection.execute(row.values(ended_at=now, ended_reason=reason))
+            return len(left)
 
     def open_calls(self) -> tuple[Call, ...]:
         """Return the calls that have not ended, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(select(_calls).where(_calls.c.ended_at.is_(None)).order_by(_calls.c.started_at))
-            return tuple(Call(**row) for row in rows.mappings())
+            return tuple(Call(**{**row, "owner": row["owner"] or ""}) for row in rows.mappings())
 
     def ended_reason(self, call_sid: str) -> str | None:
         """Return why a call ended; None for one that is open, or is not known."""

@@ -13,6 +13,7 @@ from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, To
 from engine.messages.errors import ConfigError, EngineBug
 from engine.messages.records import Record, Timing
 from engine.storage.ledger import ToolStatus
+from engine.storage.owner import is_gone, this_process
 from engine.storage.store import Call, Store
 
 BEGAN = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -21,7 +22,7 @@ LATER = BEGAN + timedelta(minutes=3)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: LATER) as store:
+    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: LATER, owner="host/1/2") as store:
         yield store
 
 
@@ -29,7 +30,7 @@ def start(store: Store, call_sid: str = "CA1", at: datetime = BEGAN) -> None:
     store.call_started(call_sid=call_sid, stream_sid="MZ1", tenant="clinic", caller="+1555", called="+1666", at=at)
 
 
-def open_call(call_sid: str = "CA1", started_at: datetime = BEGAN) -> Call:
+def open_call(call_sid: str = "CA1", started_at: datetime = BEGAN, owner: str = "host/1/2") -> Call:
     return Call(
         call_sid=call_sid,
         stream_sid="MZ1",
@@ -39,6 +40,7 @@ def open_call(call_sid: str = "CA1", started_at: datetime = BEGAN) -> Call:
         started_at=started_at,
         ended_at=None,
         ended_reason=None,
+        owner=owner,
     )
 
 
@@ -76,7 +78,7 @@ def test_a_call_that_never_started_cannot_end(store: Store) -> None:
 
 def test_calls_that_a_kill_left_open_are_closed_at_the_next_start(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
-    with Store.open(url) as store:
+    with Store.open(url, owner=gone()) as store:
         start(store, "CA1")
         start(store, "CA2")
         start(store, "CA3")
@@ -85,6 +87,35 @@ def test_calls_that_a_kill_left_open_are_closed_at_the_next_start(tmp_path: Path
         assert store.close_open_calls("killed") == 2
         assert store.close_open_calls("killed") == 0
         assert [store.ended_reason(call) for call in ("CA1", "CA2", "CA3")] == ["hang_up", "killed", "killed"]
+
+
+def gone() -> str:
+    """The name of a process of this machine that has ended."""
+    host, pid, started = this_process().rsplit("/", 2)
+    return f"{host}/{pid}/{int(started) - 1}"
+
+
+@pytest.mark.parametrize("owner", [this_process(), "another-machine/1/2"])
+def test_a_call_whose_process_may_live_is_left_to_it(tmp_path: Path, owner: str) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Store.open(url, owner=owner) as theirs, Store.open(url, clock=lambda: BEGAN) as ours:
+        start(theirs)
+        assert ours.close_open_calls("killed") == 0
+        theirs.call_ended("CA1", "hang_up", LATER)
+        assert ours.ended_reason("CA1") == "hang_up"
+
+
+def test_a_call_of_another_machine_is_over_after_five_hours(tmp_path: Path) -> None:
+    late = BEGAN + timedelta(hours=5, seconds=1)
+    with Store.open(f"sqlite:///{tmp_path / 'x.db'}", clock=lambda: late, owner="another-machine/1/2") as store:
+        start(store)
+        assert store.close_open_calls("lost") == 1
+
+
+def test_a_call_from_before_owners_were_written_down_is_nobodys() -> None:
+    assert is_gone("")
+    assert is_gone("host")
+    assert not is_gone(this_process())
 
 
 ENTRIES: tuple[Entry, ...] = (
@@ -297,7 +328,8 @@ def test_a_store_from_before_the_front_door_gets_its_tables_and_keeps_its_calls(
         with store._database.writing() as connection:
             for table in ("used_tokens", "next_steps", "call_reports", "stream_reports"):
                 connection.exec_driver_sql(f"DROP TABLE {table}")
+            connection.exec_driver_sql("ALTER TABLE calls DROP COLUMN owner")
             connection.exec_driver_sql("UPDATE schema_versions SET version = 1")
     with Store.open(url) as store:
         assert store.consume_token("t1", datetime.now(UTC) + timedelta(seconds=60))
-        assert store.open_calls() == (open_call(),)
+        assert store.open_calls() == (open_call(owner=""),)

@@ -19,7 +19,7 @@ from simulators.twilio.call import Network, place_call
 from simulators.twilio.record import CallRecord
 from simulators.twilio.signature import signature
 from tests.simulators.far_end import ToneVoice
-from tests.web.front import CALL_SID, TICKET, Front, Tokens, media_path
+from tests.web.front import CALL_SID, INCOMING, TICKET, Front, Tokens, media_path
 from web import twiml
 from web.door import AFTER_S, DoorPolicy
 from web.media import Line, MediaDoor, beside
@@ -434,3 +434,28 @@ async def test_a_stream_that_is_refused_leads_to_an_apology_and_a_person(fast_cl
     assert front.refused == [("media", "token expired")]
     assert told(record) == [twiml.APOLOGY_AND_TRANSFER]
     assert "stream_error" in front.counted
+
+
+# ── without an auth token ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For: 203.0.113.9", "Via: 1.1 proxy"])
+async def test_without_an_auth_token_a_stream_that_a_tunnel_brings_stays_out(
+    open_front: OpenFront, header: str
+) -> None:
+    front = Front()
+    address = await open_front(stay, front=front)
+    assert await enter(address, media_path(), header) == 403
+    assert await enter(address, media_path()) == 101
+    assert front.refused == [("media", "not from this machine")]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "your-name.ngrok.app"}, {"X-Forwarded-For": "203.0.113.9"}, {"Forwarded": "for=203.0.113.9"}]
+)
+async def test_without_an_auth_token_a_webhook_that_a_tunnel_brings_is_refused(headers: dict[str, str]) -> None:
+    front = Front()
+    client = front.app.test_client()
+    assert (await client.post("/voice/incoming", form=INCOMING, headers=headers)).status_code == 403
+    assert (await client.post("/voice/incoming", form=INCOMING)).status_code == 200
+    assert front.refused == [("incoming", "not from this machine")]
