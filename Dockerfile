@@ -1,6 +1,6 @@
 # Holdfast in a container: behind a proxy that ends TLS, since Twilio speaks https and wss only.
 #
-#   docker build -t holdfast .
+#   docker build -t holdfast .      # once config/phone.toml and config/tenants/ say who you are
 #   docker run -p 8080:8080 -v ./config:/srv/holdfast/config -v holdfast-var:/srv/holdfast/var \
 #       -e TWILIO_AUTH_TOKEN -e DEEPGRAM_API_KEY -e ANTHROPIC_API_KEY -e ELEVENLABS_API_KEY \
 #       --stop-timeout 90 holdfast
@@ -35,4 +35,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
 
 # The port is open to the network, so TWILIO_AUTH_TOKEN has to be set: without it the server says so and ends.
-CMD ["holdfast", "serve", "--config", "config/engine.toml", "--bind", "0.0.0.0:8080"]
+CMD ["holdfast", "serve", "--config", "config/phone.toml", "--bind", "0.0.0.0:8080"]

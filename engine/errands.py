@@ -32,7 +32,7 @@ END_CALL_TOOL = ToolSchema(
 
 TRANSFER_TOOL = ToolSchema(
     name=TRANSFER,
-    description="Connect the caller to a person, when they ask for one or you cannot help. Say in this turn that you will.",
+    description="Connect the caller to a person, when they ask for one or you cannot help. Say that you will, now.",
     input_schema={"type": "object", "properties": {}, "additionalProperties": False},
 )
 """The other one, where there is a person to be reached."""

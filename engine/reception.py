@@ -72,7 +72,8 @@ class Team:
 class Reception:
     """Where lines become calls.
 
-    teams: by tenant's id. runner: for the store; tool_runner: for tools, which abandons what is late.
+    teams: by tenant's id. runner: for the store; urgent: the same for what a caller waits for, which is abandoned when
+        it is late; tool_runner: for tools, which are abandoned too.
     dumps: folder for steps that raised; each file is a test to be written.
     records: where calls are written down for whoever looks for a fault; None: nowhere.
     """
@@ -85,6 +86,7 @@ class Reception:
     runner: Runner
     tool_runner: Runner
     dumps: Path
+    urgent: Runner = attrs.field(default=attrs.Factory(lambda self: self.runner, takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     records: Recorder | None = None
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
@@ -146,7 +148,7 @@ class Reception:
         """
         if call_sid in self._steps:
             return self._steps[call_sid]
-        return await self.runner(partial(self.store.next_step, call_sid))
+        return await self.urgent(partial(self.store.next_step, call_sid))
 
     async def _leaving(self, call_sid: str, tenant: Tenant, reason: str) -> None:
         """Write down what comes next, before the line is closed: the question may be put to another process."""
@@ -157,7 +159,7 @@ class Reception:
         while len(self._steps) > STEPS_KEPT:
             self._steps.popitem(last=False)
         try:
-            await self.runner(partial(self.store.put_next_step, call_sid, step))
+            await self.urgent(partial(self.store.put_next_step, call_sid, step))
         except (ConfigError, EngineBug) as error:
             _log.warning("next_step_not_stored", why=str(error))
 
@@ -168,9 +170,14 @@ class Reception:
         if reason in WANTED:
             return NextStep(kind="hangup")
         if reason == "gave_up":  # the apology was played
-            to_human = human and "transfer" in self.settings.supervisor.on_exhausted
-            return NextStep(kind="transfer", say=CONNECTING, number=human) if to_human else NextStep(kind="hangup")
+            if self._to_human(tenant):
+                return NextStep(kind="transfer", say=CONNECTING, number=human)
+            return NextStep(kind="hangup")
         return None
+
+    def _to_human(self, tenant: Tenant) -> bool:
+        """Whether a caller whom the engine cannot serve is handed to a person."""
+        return tenant.human_number is not None and "transfer" in self.settings.supervisor.on_exhausted
 
     def _refuse(self, reason: str, why: str) -> None:
         _log.warning("line_refused", why=why)
@@ -211,7 +218,7 @@ class Reception:
             greeting=tenant.greeting,
             cores=Cores(
                 pacer=Pacer(clips=clips, policy=settings.pacing),
-                agent=Agent(policy=AgentPolicy(phrases=texts)),
+                agent=Agent(policy=AgentPolicy(phrases=texts, human=self._to_human(tenant))),
                 turn_detector=TurnDetector(policy=attrs.evolve(settings.turns, idle_s=idle_s)),
             ),
             policy=CallPolicy(

@@ -384,7 +384,7 @@ class DoorSettings:
     """Who is let in, how many at once, and how running calls end when the server is told to stop."""
 
     calls_at_once: Annotated[int, _integer(1)] = 50
-    calls_a_minute_per_caller: Annotated[int, _integer(1)] = 10
+    calls_a_minute_per_caller: Annotated[int, _integer(1)] = 240
     token_s: Annotated[float, _seconds(5, 600)] = 60.0
     silence_s: Annotated[float, _seconds(1, 120)] = 10.0
     drain_s: Annotated[float, _seconds(0, 3600)] = 60.0

@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from engine.messages.errors import ConfigError
-from engine.settings import load
+from engine.providers.local.plot import read_script
+from engine.settings import Tenants, load
 from engine.supervisor import leaf
 from holdfast import logs
 from holdfast.keys import read_keys
@@ -48,6 +49,7 @@ def check_config(
 ) -> None:
     """Read a configuration and its tenants as the server would, and name every mistake."""
     _, tenants = load(file)
+    check_scripts(tenants)
     names = ", ".join(tenant.name for tenant in tenants.tenants)
     typer.echo(f"{file}: OK, answering for {names}")
 
@@ -144,6 +146,19 @@ def demo(
     settings, tenants = load(config)
     logs.configure(attrs.evolve(settings.log, level="warning"))
     _run(partial(demonstration.demo, settings, tenants, script=scenario, console=Console()))
+
+
+def check_scripts(tenants: Tenants) -> None:
+    """Read each tenant's script as the scripted agent would. Raises ConfigError with every mistake."""
+    lines: list[str] = []
+    for tenant in tenants.tenants:
+        if tenant.script:
+            try:
+                read_script(tenant.script)
+            except ConfigError as error:
+                lines += [f"{tenant.id}: {line}" for line in str(error).splitlines()]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def _script(say: list[str], wav: list[Path], scenario: str | None, barge_in_at: float | None) -> CallerScript:

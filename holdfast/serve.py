@@ -40,6 +40,9 @@ _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 TOOL_THREADS: Final = 8
 """Tools that run at once in a process: each waits for a database, not for a core."""
 
+URGENT_THREADS: Final = 4
+"""The same of what a caller waits for, and not for long: whether a stream's token was used, what comes after it."""
+
 GOODBYE_S: Final = 15.0
 """How long calls may take to end once they were told to: a sentence of goodbye, then what is still to be written."""
 
@@ -101,6 +104,9 @@ async def serve(  # noqa: PLR0913 - what a server is made of
         reception(settings, tenants, keys, progress=progress, records=records) as desk,
         trio.open_nursery() as nursery,
     ):
+        left_open = await desk.runner(partial(desk.store.close_open_calls, "the server was stopped"))
+        if left_open:
+            _log.warning("calls_closed", count=left_open, reason="the server was stopped")
         listeners = await listen(bind, loopback_only=loopback_only)
         public_url = _public_url(settings, *listeners[0].socket.getsockname()[:2])
         door = FrontDoor(
@@ -113,7 +119,7 @@ async def serve(  # noqa: PLR0913 - what a server is made of
             ),
             auth_tokens=keys.auth_tokens,
             keys=stream_keys(keys.auth_tokens),
-            consume=lambda token, expires_at: desk.runner(partial(desk.store.consume_token, token, expires_at)),
+            consume=lambda token, expires_at: desk.urgent(partial(desk.store.consume_token, token, expires_at)),
             count=desk.metrics.refused,
         )
         app = create_app(
@@ -227,11 +233,11 @@ def _choose(settings: Settings, tenants: Tenants, dialled: str) -> TenantChoice 
 
 
 async def _record_call(desk: Reception, report: CallReported) -> None:
-    await desk.runner(partial(desk.store.put_call_report, report))
+    await desk.urgent(partial(desk.store.put_call_report, report))
 
 
 async def _record_stream(desk: Reception, report: StreamReported) -> None:
-    await desk.runner(partial(desk.store.put_stream_report, report))
+    await desk.urgent(partial(desk.store.put_stream_report, report))
 
 
 @asynccontextmanager
@@ -246,9 +252,6 @@ async def reception(
         stack = later.enter_context(ExitStack())
         make_folders(settings, tenants)
         store = stack.enter_context(await trio.to_thread.run_sync(Store.open, settings.storage.url))
-        left_open = await runner(partial(store.close_open_calls, "the server was stopped"))
-        if left_open:
-            _log.warning("calls_closed", count=left_open, reason="the server was stopped")
         businesses = stack.enter_context(Businesses())
         for tenant in tenants.tenants:
             await trio.to_thread.run_sync(businesses.open, tenant.tools, tenant.clinic or {})
@@ -259,6 +262,7 @@ async def reception(
             store=store,
             businesses=businesses,
             runner=runner,
+            urgent=in_thread(trio.CapacityLimiter(URGENT_THREADS), abandon_on_cancel=True),
             tool_runner=in_thread(trio.CapacityLimiter(TOOL_THREADS), abandon_on_cancel=True),
             dumps=Path("var/raised"),
             metrics=Metrics(),

@@ -46,13 +46,13 @@ class DoorPolicy:
     """Whom a process lets in, and how many.
 
     calls_at_once: open and promised. 50: what a core carries, twice over, before callers hear it.
-    calls_a_minute_per_caller: 10: who redials at once after each busy tone stays below; a dialling machine does not.
+    calls_a_minute_per_caller: 240: a switchboard, or all who withhold their number, stays below; a loop does not.
     token_s: seconds from TwiML to the stream's handshake. 60: Twilio takes one; the rest is for clocks that differ.
     trusted_proxies: addresses and networks whose X-Forwarded-* headers are believed. None: anybody can write them.
     """
 
     calls_at_once: int = 50
-    calls_a_minute_per_caller: int = 10
+    calls_a_minute_per_caller: int = 240
     token_s: float = 60.0
     trusted_proxies: tuple[str, ...] = ()
 

@@ -45,7 +45,7 @@ END_CALL = "end_call"
 """The tool by which a model ends the call. It is the engine's: nothing runs, the line is closed after the goodbye."""
 
 TRANSFER = "transfer_to_person"
-"""The tool by which a model hands the caller over. The engine's too: the line is closed after the announcement, and what
+"""The tool by which a model hands the caller over. The engine's too: the line is closed after the announcement, and who
 asks for the next step is told to dial."""
 
 ENDINGS = {
@@ -71,6 +71,8 @@ class AgentPolicy:
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
+    human: whether there is a person to hand the caller to. failures: of turns in a row after which that is done. 2: one
+        apology is borne, a second says that there is nobody to talk to.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
     """
@@ -79,6 +81,8 @@ class AgentPolicy:
     stall_s: float = 5.0
     settle_s: float = 0.5
     tools_s: float = 10.0
+    human: bool = False
+    failures: int = 2
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -132,6 +136,8 @@ class Agent:
     tools_due: float = NEVER
     settling: Settling | None = None
     idle_asked: int = 0
+    # Turns in a row that ended in an apology.
+    failed: int = 0
     # The goodbye to a caller who is silent: once it was heard the call ends, unless the caller has answered it.
     farewell: int = -1
     line: LineClosed | None = None
@@ -210,7 +216,8 @@ class Agent:
             case ModelToolCall():
                 return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
             case ModelEnded(stop=stop):
-                return _chain(self._flushed(reply, now), lambda core: core._model_ended(stop, now))
+                core = attrs.evolve(self, failed=0)
+                return _chain(core._flushed(reply, now), lambda core: core._model_ended(stop, now))
             case ModelFailed(refused=refused):
                 return self._failed(reply, now, again=not refused)
             case _:
@@ -249,11 +256,18 @@ class Agent:
             # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
             waits = attrs.evolve(reply, request="", retries=1, rest=Speakable(), due=NEVER)
             return attrs.evolve(self, reply=waits)._go_on(now)
+        core = attrs.evolve(self, failed=self.failed + 1)
+        gives_up = self.policy.human and core.failed >= self.policy.failures
         return _chain(
-            self._flushed(reply, now),
-            lambda core: core._says_clip(APOLOGY, now),
+            core._flushed(reply, now),
+            lambda core: core._ending("transfer") if gives_up else (core, []),
+            lambda core: core._says_clip(CONNECTING if gives_up else APOLOGY, now),
             lambda core: core._finished(now),
         )
+
+    def _ending(self, why: str) -> "Step":
+        """End the call after the reply in hand."""
+        return attrs.evolve(self, reply=attrs.evolve(_held(self.reply), ending=why)), []
 
     def _finished(self, now: float) -> "Step":
         """End the reply in hand; a reply without a word is an apology, or what fits the end that it makes."""
@@ -412,6 +426,7 @@ class Agent:
             tools_due=float(suspect.tools_due),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
             idle_asked=int(suspect.idle_asked),
+            failed=int(suspect.failed),
             farewell=int(suspect.farewell),
         )
 

@@ -39,8 +39,8 @@ class TurnPolicy:
     longest_s: after which words are answered whatever happens. 3.0: the longest pause that callers bear.
     recogniser_s: how far transcription may lag behind the caller's last sound and still be called complete.
         0.25: a recogniser's and the line's idea of where a word ends differ by less.
-    noise_s: how long a sound is waited out that goes on where the recogniser heard the end of the words. 0.5: a line with
-        a radio in it never falls silent, and a caller who goes on has said a word by then.
+    noise_s: how long a sound is waited out that goes on where the recogniser heard the end of the words. 0.5: a line
+        with a radio in it never falls silent, and a caller who goes on has said a word by then.
     barge_words: words over the agent that stop it. 2: one may be "okay".
     barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.

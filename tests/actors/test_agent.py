@@ -587,3 +587,38 @@ def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_c
     assert len(set(pieces)) == len(pieces)
     for reply in only(ReplyEnded, told):
         assert [index for turn, index in pieces if turn == reply.turn] == list(range(reply.pieces))
+
+
+# A model that fails again and again.
+
+
+def died(turn: int, first: int, at: float) -> list[tuple[object, float]]:
+    """A caller's turn whose two requests fail."""
+    return [
+        (ended(turn, "hello?"), at),
+        (ModelFailed(request=f"r{first}", reason="529"), at + 0.1),
+        (ModelFailed(request=f"r{first + 1}", reason="529"), at + 0.2),
+    ]
+
+
+def test_after_two_turns_without_an_answer_the_caller_is_handed_to_a_person() -> None:
+    core = attrs.evolve(IDLE, policy=attrs.evolve(IDLE.policy, human=True))
+    core, told = ran(core, *died(1, 1, 5.0))
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    assert only(HangUp, told) == []
+    told = sent(core, *died(2, 3, 10.0))
+    assert [each.clip for each in only(PlayClip, told)] == ["transfer"]
+    assert told[-1] == HangUp(turn=2, index=0, reason="transfer")
+
+
+def test_an_answer_in_between_lets_the_model_fail_again() -> None:
+    core = attrs.evolve(IDLE, policy=attrs.evolve(IDLE.policy, human=True))
+    core = after(core, *died(1, 1, 5.0), (ended(2, "hello"), 8.0), (text("r3", "Hi."), 8.1), (end("r3"), 8.2))
+    told = sent(core, *died(3, 4, 10.0))
+    assert only(HangUp, told) == []
+
+
+def test_without_a_person_every_failed_turn_is_an_apology() -> None:
+    told = sent(IDLE, *died(1, 1, 5.0), *died(2, 3, 10.0), *died(3, 5, 15.0))
+    assert [each.clip for each in only(PlayClip, told)] == ["apology"] * 3
+    assert only(HangUp, told) == []

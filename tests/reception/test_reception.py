@@ -365,7 +365,7 @@ async def test_what_comes_next_is_remembered_while_the_database_is_away(
         await trio.lowlevel.checkpoint()
         raise ConfigError("database 'x' cannot be used: locked")
 
-    reception.runner = away
+    reception.runner = reception.urgent = away
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(4.0)
@@ -478,7 +478,7 @@ async def test_a_call_is_answered_while_the_database_is_away(
             raise ConfigError("database 'x' cannot be used: locked")
         return work()
 
-    reception.runner = away
+    reception.runner = reception.urgent = away
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(4.0)
@@ -499,7 +499,7 @@ async def test_only_so_many_next_steps_are_remembered(
         raise ConfigError("database 'x' cannot be used: locked")
 
     monkeypatch.setattr(reception_module, "STEPS_KEPT", 2)
-    reception.runner = forgets
+    reception.runner = reception.urgent = forgets
     sids = [f"CA{number:032}" for number in range(3)]
     for sid in sids:
         phone = line(CONNECTED, start(call_sid=sid))

@@ -151,12 +151,12 @@ class ClaudeModel:
                 stream=True,
             ) as response:
                 request_id = response.headers.get("request-id", "")
-                tap(self.vendor, "sent", response.http_request.content)
+                tap(self.vendor, "sent", response.http_request.content.decode())
                 reader.opened(response.headers.get("content-type", ""))
                 body = response.http_response.aiter_bytes()
                 try:
                     async for chunk in body:
-                        tap(self.vendor, "received", chunk)
+                        tap(self.vendor, "received", chunk.decode(errors="replace"))
                         for event in reader.push(chunk):
                             yield event
                         if reader.is_ended:
