@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from engine.mailbox import FROM_NO_SESSION, Cell, Core, Envelope, SessionCore
+from engine.mailbox import FROM_NO_SESSION, NEVER, Cell, Core, Envelope, SessionCore
 from engine.messages.errors import EngineBug
 from engine.messages.supervision import SessionInfo, Tick
 from engine.wiring import Edge, Port
@@ -110,7 +110,9 @@ class Loop:
     async def next_message(self) -> None:
         """Wait for a message in hand or for the deadline; one checkpoint at least."""
         self.cell.take_nowait()
-        if self.cell.in_hand is None:
+        if self.cell.in_hand is None and self.cell.deadline == NEVER:
+            await self.cell.take()
+        elif self.cell.in_hand is None:
             # The next float: the sum may be rounded down, and by the cell's clock it would not be due then.
             with trio.move_on_at(math.nextafter(self.opened_at + self.cell.deadline, math.inf)):
                 await self.cell.take()

@@ -70,12 +70,13 @@ class Trunk:
     # time, against a mark or a close that never comes, for which the call would wait.
     _waiting: deque[ToLine] = attrs.field(init=False, factory=deque)
     _woken: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _heard_at: float = attrs.field(init=False, factory=trio.current_time)
 
     def specs(self) -> tuple[ChildSpec, ...]:
-        """Return the writer and the reader as children of a supervisor."""
+        """Return the writer, the reader and the watchdog as children of a supervisor."""
         return tuple(
             ChildSpec(id=name, start=start, restart=TRANSIENT, shutdown_s=0.0)
-            for name, start in (("writer", self._write), ("reader", self._read))
+            for name, start in (("writer", self._write), ("reader", self._read), ("watchdog", self._watch))
         )
 
     def end(self, reason: str) -> None:
@@ -124,21 +125,25 @@ class Trunk:
         self.watch.line_sending(message, text)
         await self.line.send(text)
 
+    async def _watch(self, *, task_status: Incarnation) -> None:
+        """End a line that says nothing any more: of one that is half open TCP would tell after minutes."""
+        task_status.started()
+        while not self.gone.is_set():
+            silent_at = self._heard_at + self.silence_s
+            if silent_at <= trio.current_time():
+                self.end("silent")
+            await trio.sleep_until(silent_at)
+
     async def _read(self, *, task_status: Incarnation) -> None:
         """Turn the phone network's messages into ours. A bad one is counted and dropped."""
         task_status.started()
         while not self.gone.is_set():
-            text: str | bytes | None = None
-            with trio.move_on_after(self.silence_s):
-                try:
-                    text = await self.line.receive()
-                except trio.EndOfChannel:
-                    self.end("closed")
-                    return
-            if text is None:  # half-open: TCP would take minutes to find out
-                self.end("silent")
+            try:
+                text = await self.line.receive()
+            except trio.EndOfChannel:
+                self.end("closed")
                 return
-            self.watch.line_read(text)
+            self._heard_at = trio.current_time()
             try:
                 message = twilio.parse(text)
             except WireError as error:

@@ -27,7 +27,7 @@ class SetAside(enum.Enum):
     REPEAT = "counted; words were in it, so the caller is asked to repeat"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # each message counts by its edge
 class Edge:
     """One kind of message from one part of a call to another.
 

@@ -35,6 +35,8 @@ from web.transport import WriteDeadlineStream
 
 # A media message is 400 bytes, the longest `start` with its parameters under 2 KiB.
 MESSAGE_MAX_BYTES = 64 * 1024
+# What is read of a connection at once, as Hypercorn has it.
+READ_BYTES = 64 * 1024
 
 # A lost packet is sent again after 0.2, 0.6, 1.4 and 3.0 s: a write that four losses in a row have held up still ends
 # well, and a caller has not heard anything for that long.
@@ -285,6 +287,17 @@ class _Connection(TCPServer):
             pass  # the peer was gone before we asked for its address
         finally:
             await self._close()
+
+    async def _read_data(self) -> None:
+        """Hypercorn's own, without a time limit made anew for each piece: there is none here to be kept."""
+        data = b"?"
+        while data:
+            try:
+                data = bytes(await self._transport.receive_some(READ_BYTES))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self.protocol.handle(RawData(data))
+        await self.protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
         match event:

@@ -88,7 +88,7 @@ class TwilioIO:
         return core, []
 
     def _unvoiced(self, end_s: float) -> tuple[Self, list[object]]:
-        core = attrs.evolve(self, run_s=None)
+        core = self if self.run_s is None else attrs.evolve(self, run_s=None)
         if self.voice is Voice.SPEAKING and end_s - self.voiced_s >= self.policy.stop_s - 1e-6:
             return attrs.evolve(core, voice=Voice.QUIET), [SpeechStopped(at_s=self.voiced_s)]
         return core, []

@@ -100,8 +100,40 @@ class Unknown:
 Incoming: TypeAlias = Connected | Start | Media | Dtmf | Mark | Stop | Unknown
 
 
+# Fifty times a second, always spelt like this: read at a glance it costs 4 µs, field by field 8. What differs in the
+# least is read field by field, and refused by name there.
+_MEDIA: Final = re.compile(
+    r'\{"event":"media","sequenceNumber":"([0-9]{1,15})",'
+    r'"media":\{"track":"(inbound|outbound)","chunk":"([0-9]{1,15})","timestamp":"([0-9]{1,15})",'
+    r'"payload":"([A-Za-z0-9+/]{4,8192}={0,2})"\},"streamSid":"([A-Za-z0-9_-]{1,64})"\}'
+)
+
+
 def parse(text: str | bytes) -> Incoming:
     """Return what Twilio says. Raises WireError, which names the field, its value and what was allowed."""
+    plain = _MEDIA.fullmatch(text) if isinstance(text, str) else None
+    return (plain and _plain_media(plain)) or _parse(text)
+
+
+def _plain_media(found: re.Match[str]) -> "Media | None":
+    sequence, track, chunk, timestamp, payload, stream_sid = found.groups()
+    try:
+        audio = binascii.a2b_base64(payload, strict_mode=True)
+    except ValueError:
+        return None
+    if not 1 <= len(audio) <= MOST_AUDIO_BYTES:
+        return None
+    return Media(
+        sequence_number=int(sequence),
+        stream_sid=stream_sid,
+        track=track,
+        chunk=int(chunk),
+        timestamp_ms=int(timestamp),
+        audio=audio,
+    )
+
+
+def _parse(text: str | bytes) -> Incoming:
     message = Fields.read(text, longest=LONGEST_MESSAGE)
     match message.text("event"):
         case "media":

@@ -312,3 +312,24 @@ def test_what_twilios_side_builds_is_what_the_engine_reads() -> None:
     for text, documented in built.items():
         assert json.loads(text) == json.loads(documented)
         assert twilio.parse(text) == PARSED[documented]
+
+
+@given(
+    st.from_regex(r"[0-9]{1,16}", fullmatch=True),
+    st.text(alphabet="AZaz09+/=-_", max_size=24),
+    st.sampled_from(["inbound", "outbound", "both"]),
+    st.sampled_from([",", ", "]),
+)
+def test_audio_is_read_the_same_at_a_glance_and_field_by_field(number: str, payload: str, track: str, gap: str) -> None:
+    text = (
+        f'{{"event":"media","sequenceNumber":"{number}"{gap}"media":{{"track":"{track}","chunk":"{number}",'
+        f'"timestamp":"{number}","payload":"{payload}"}},"streamSid":"MZ1"}}'
+    )
+    assert outcome(twilio.parse, text) == outcome(twilio._parse, text)
+
+
+def outcome(parse: Callable[[str], twilio.Incoming], text: str) -> object:
+    try:
+        return parse(text)
+    except WireError as error:
+        return str(error)

@@ -688,6 +688,24 @@ async def test_audio_goes_out_untouched_in_messages_of_the_length_that_was_set(
         assert 0 < call.vendor.sizes[-1] <= chunk_ms * 8
 
 
+@pytest.mark.parametrize("words_s", [0.20, 0.22, 0.24, 0.26])
+async def test_the_message_that_completes_the_endpointing_goes_out_with_its_last_frame(
+    words_s: float, autojump_clock: MockClock
+) -> None:
+    async with calling() as call:  # 60 ms a message, 300 of endpointing
+        await call.speak(words_s)
+        began = trio.current_time()
+        await call.speak(0.4, from_s=words_s, byte=b"\xff")
+        sent_s, at_s = 0.0, math.inf
+        for at, message in call.vendor.got:
+            if isinstance(message, bytes):
+                sent_s += len(message) / RATE_HZ
+                if sent_s > words_s + 0.3 - FRAME_S / 2:
+                    at_s = min(at_s, at)
+        assert at_s == pytest.approx(began + 0.3 - FRAME_S, abs=0.001)  # a frame is given as it begins
+        assert all(40 <= size / 8 <= 100 for size in call.vendor.sizes)
+
+
 @pytest.mark.parametrize(("chunk_ms", "allowed"), [(39, False), (40, True), (100, True), (101, False)])
 def test_a_message_length_that_the_vendor_does_not_take_well_is_refused(chunk_ms: int, *, allowed: bool) -> None:
     if allowed:

@@ -94,10 +94,10 @@ def told(message: dict[str, object]) -> str:
 
 
 @asynccontextmanager
-async def open_trunk(line: MemoryLine | None = None) -> AsyncIterator[Rig]:
+async def open_trunk(line: MemoryLine | None = None, *, silence_s: float = math.inf) -> AsyncIterator[Rig]:
     line, heard = line or MemoryLine(), list[FromLine]()
     log = structlog.get_logger()
-    trunk = Trunk(line=line, stream_sid=SID, vad=FirstByteVad(), tell=heard.append, log=log)
+    trunk = Trunk(line=line, stream_sid=SID, vad=FirstByteVad(), silence_s=silence_s, tell=heard.append, log=log)
     supervisor = Supervisor(name="line", specs=trunk.specs())
     async with trio.open_nursery() as nursery:
         await nursery.start(supervisor.run)
@@ -350,8 +350,7 @@ async def test_a_reader_killed_while_it_waits_hears_what_comes_next(autojump_clo
 
 
 async def test_a_line_that_says_nothing_for_its_time_is_dead(autojump_clock: MockClock) -> None:
-    async with open_trunk() as rig:
-        rig.trunk.silence_s = 10.0
+    async with open_trunk(silence_s=10.0) as rig:
         await trio.sleep(9.0)
         await rig.hears(incoming("something new"))
         await trio.sleep(9.0)

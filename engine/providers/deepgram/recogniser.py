@@ -165,6 +165,9 @@ class _Session:
         self._hearing = Hearing()
         # Invariant: less than a message of audio, while an ask is awaited.
         self._unsent = bytearray()
+        # How long the message in hand becomes; whether the audio that was last taken was spoken.
+        self._size_bytes = chunk_bytes
+        self._spoken = False
         # When something was last sent.
         self._spoke_at = trio.current_time()
         # Since when audio was sent without any Results, and how much; None if there was none, or nobody can judge. Of
@@ -196,13 +199,24 @@ class _Session:
                 match await self._asked():
                     case Recognise(start_s=start_s, audio=audio) if audio:
                         self._hearing.take(start_s, len(audio))
+                        self._measure(audio)
                         self._unsent += audio
-                        await self._send_audio(self._chunk_bytes)
+                        await self._send_audio(self._size_bytes)
                     case Finalise():
                         await self._send_audio(1)
                         await self._say(wire.FINALIZE)
                     case None:
                         await self._send_audio(1)
+
+    def _measure(self, audio: bytes) -> None:
+        """Have the messages of a pause end where the vendor's endpointing does, not up to a message later.
+
+        The message in hand when a pause begins is longer by what it holds of the words before; 100 ms at most.
+        """
+        spoken = _is_spoken(audio)
+        if self._spoken and not spoken and len(self._unsent) + self._chunk_bytes <= _LONGEST_CHUNK_MS * RATE_HZ // 1000:
+            self._size_bytes = len(self._unsent) + self._chunk_bytes
+        self._spoken = spoken
 
     async def _asked(self) -> RecogniserAsk | None:
         """Return what is asked next; None when audio waits to be sent and for as long as it lasts no more comes."""
@@ -215,8 +229,9 @@ class _Session:
     async def _send_audio(self, least_bytes: int) -> None:
         """Send audio as long as there are `least_bytes` of it, and never an empty message: that ends the stream."""
         while len(self._unsent) >= least_bytes:
-            audio = bytes(self._unsent[: self._chunk_bytes])
-            del self._unsent[: self._chunk_bytes]
+            audio = bytes(self._unsent[: self._size_bytes])
+            del self._unsent[: self._size_bytes]
+            self._size_bytes = self._chunk_bytes
             self._hearing.sent(len(audio))
             if self._unanswered_since is None and (self._habit.tells_of_silence or _is_spoken(audio)):
                 self._unanswered_since = trio.current_time()
