@@ -19,6 +19,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
+from engine.codec.wire import shortened
 from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
 from engine.loop import StepRaised, shown
@@ -196,9 +197,10 @@ class Reception:
                     self._refuse("closed", "it closed before 'start'")
                     return None
                 if isinstance(message, twilio.Start):
-                    coding = (message.encoding, message.sample_rate_hz, message.channels)
-                    if coding != ("audio/x-mulaw", RATE_HZ, 1):
-                        self._refuse("audio format", "its audio is {} at {} Hz, channels: {}".format(*coding))
+                    coding, rate_hz, channels = message.encoding, message.sample_rate_hz, message.channels
+                    if (coding, rate_hz, channels) != ("audio/x-mulaw", RATE_HZ, 1):
+                        why = f"its audio is {shortened(coding)} at {rate_hz} Hz, channels: {channels}"
+                        self._refuse("audio format", why)
                         return None
                     return message
         self._refuse("no start", f"no 'start' within {START_S:g} s")
