@@ -4,17 +4,19 @@
 ``just bench --quick``           the first with few turns, shown and not kept: under a minute
 ``just bench --only latency``    or capacity
 ``just bench --realtime``        on a machine that others use too; needs the right to
+``just bench --quiet 10``        a round in which others used more than 10 % of either core is measured again
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +34,8 @@ FIRST_CALLS: Final = 25
 MORE_CALLS: Final = 5
 MOST_CALLS: Final = 120
 CAPACITY_TURNS: Final = 3
+TRIES: Final = 6
+"""How often a round is measured again on a machine that is not quiet; then the quietest counts."""
 
 
 def latency(on: Stage, levels: Sequence[tuple[int, int]], *, seed: int) -> dict[str, Figures]:
@@ -59,11 +63,26 @@ def capacity(on: Stage, *, seed: int) -> dict[str, Any]:
 
 
 def _measured(on: Stage, *, calls: int, turns: int, seed: int) -> Figures:
-    come = on.call(calls=calls, turns=turns, seed=seed, over_s=max(2.0, calls / 10))
-    found = figures(come, on.stages())
-    found["engine_memory_mb"] = round(on.memory_mb(), 1)
-    _show(found)
-    return found
+    """Return a round's figures: of the first that was quiet enough, else of the quietest."""
+    tried: list[Figures] = []
+    while True:
+        come = on.call(calls=calls, turns=turns, seed=seed + 10_000 * len(tried), over_s=max(2.0, calls / 10))
+        found = figures(come, on.stages())
+        found["engine_memory_mb"] = round(on.memory_mb(), 1)
+        found["rounds_disturbed"] = len(tried)
+        tried.append(found)
+        _show(found)
+        if _others(found) <= on.cores.others_percent:
+            return found
+        if len(tried) == TRIES:
+            quietest = min(tried, key=_others)
+            return {**quietest, "rounds_disturbed": len(tried)}
+
+
+def _others(found: Mapping[str, Any]) -> float:
+    """What others used of the core that they used more of, in percent."""
+    core = found["engine_core"]
+    return float(max(core.get("others_percent", 0.0), core.get("others_percent_of_the_callers_core", 0.0)))
 
 
 def _broken(found: Figures) -> list[str]:
@@ -125,6 +144,7 @@ def _machine(cores: Cores) -> dict[str, Any]:
         "engine_core": cores.engine,
         "core_of_vendors_and_callers": cores.rest,
         "realtime_scheduler": cores.realtime,
+        "others_percent_at_most": None if math.isinf(cores.others_percent) else cores.others_percent,
         "told": {"endpointing_ms": ENDPOINTING_MS, "clauses": CLAUSES, **LATENCIES},
     }
 
@@ -136,11 +156,12 @@ def main() -> None:
     arguments.add_argument("--only", choices=("latency", "capacity"))
     arguments.add_argument("--runs", type=int, default=2)
     arguments.add_argument("--realtime", action="store_true", help="before all else that runs on this machine")
+    arguments.add_argument("--quiet", type=float, default=math.inf, metavar="PERCENT", help="others' share at most")
     arguments.add_argument("--out", type=Path, default=RESULTS)
     asked = arguments.parse_args()
     if (os.cpu_count() or 1) < 2:  # noqa: PLR2004 - the engine's and the callers'
         sys.exit("two cores are needed: one for the engine, one for its vendors and callers")
-    cores = Cores(realtime=asked.realtime)
+    cores = Cores(realtime=asked.realtime, others_percent=asked.quiet)
     runs: list[dict[str, Any]] = []
     for run in range(1 if asked.quick else asked.runs):
         found: dict[str, Any] = {}

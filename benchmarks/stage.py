@@ -6,6 +6,7 @@ used, because on a machine that others use too a figure is worth what that was.
 """
 
 import json
+import math
 import os
 import signal
 import socket
@@ -65,12 +66,15 @@ class Cores:
     """Which core has the engine, and which has all else.
 
     realtime: whether all processes of a measurement run under the real-time scheduler, as if nobody else used the
-        machine: what others run waits for as long as the measurement has something to do. It needs the right to.
+        machine: what others run waits for as long as the measurement has something to do. It needs the right to. Linux
+        gives a core that is wanted without end by others to them for 50 ms a second all the same.
+    others_percent: a round in which others used more of either core is measured again.
     """
 
     engine: int = 0
     rest: int = 1
     realtime: bool = False
+    others_percent: float = math.inf
 
     def priority(self, of: int) -> int:
         """The priority of a process; 0 is the usual scheduler."""
