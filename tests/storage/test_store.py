@@ -95,7 +95,7 @@ def gone() -> str:
     return f"{host}/{pid}/{int(started) - 1}"
 
 
-@pytest.mark.parametrize("owner", [this_process(), "another-machine/1/2"])
+@pytest.mark.parametrize("owner", [this_process(), "another-machine/1/2"], ids=["ours", "theirs"])
 def test_a_call_whose_process_may_live_is_left_to_it(tmp_path: Path, owner: str) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
     with Store.open(url, owner=owner) as theirs, Store.open(url, clock=lambda: BEGAN) as ours:
