@@ -64,6 +64,10 @@ fix: setup
     {{ bin }}/ruff check --fix
     {{ bin }}/ruff format
 
+# a thousand calls whose callers hang up whenever they like, and what is left of them
+soak *args: setup
+    @{{ bin }}/python -m benchmarks.soak "$@"
+
 # write docs/messages.md anew from the code
 docs: setup
     @{{ bin }}/python -m docs.generate
