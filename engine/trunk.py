@@ -144,6 +144,7 @@ class Trunk:
                 self.end("closed")
                 return
             self._heard_at = trio.current_time()
+            self.watch.line_read(text)
             try:
                 message = twilio.parse(text)
             except WireError as error:
