@@ -12,15 +12,27 @@ class WireError(Exception):
     """A peer broke its protocol: its message is of no use, its connection may still be."""
 
 
+class Stalled(Exception):  # noqa: N818 - what happened to it, as a supervisor says it
+    """A part gave no sign of life in its time."""
+
+
 class ProviderError(Exception):
-    """A vendor failed us. Raised by a session, once, around whatever the vendor's client raised."""
+    """A vendor failed us. Raised by a session, once, around whatever the vendor's client raised.
+
+    code: what the vendor calls it, where it has a name for it: an HTTP status ("401"), the code of a close ("1008"), or
+        a word ("overloaded_error"). Policies are written in them.
+    """
+
+    def __init__(self, text: str = "", *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ProviderDown(ProviderError):
     """The vendor cannot be reached, or broke off: the same again may work."""
 
 
-class ProviderSlow(ProviderError):
+class ProviderSlow(ProviderError, Stalled):
     """The vendor gave no sign of life in the time that it declared."""
 
 

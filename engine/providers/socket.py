@@ -110,12 +110,12 @@ class SocketPolicy:
 class SocketClosed(ProviderDown):
     """The peer closed the connection, or broke it off.
 
-    code: the close frame's, None where there was none. reason: the peer's words, "" where there are none.
+    close_code: the close frame's, None where there was none. reason: the peer's words, "" where there are none.
     """
 
-    def __init__(self, text: str, *, code: int | None, reason: str) -> None:
-        super().__init__(text)
-        self.code = code
+    def __init__(self, text: str, *, close_code: int | None, reason: str) -> None:
+        super().__init__(text, code="" if close_code is None else str(close_code))
+        self.close_code = close_code
         self.reason = reason
 
 
@@ -191,14 +191,14 @@ class VendorSocket:
             return ProviderDown(f"{self._peer} {self._wire.failure}")
         closed = self._connection.closed
         if closed is None or closed.code == _ABNORMAL:
-            return SocketClosed(f"{self._peer} broke off the connection", code=None, reason="")
+            return SocketClosed(f"{self._peer} broke off the connection", close_code=None, reason="")
         if closed.code == _TOO_BIG and (closed.reason or "").startswith("Exceeded maximum message size"):
             longest = self._policy.longest_message_bytes
             return ProviderDown(f"{self._peer} sent a message of more than {longest} bytes")
         reason = self._peer.quoted(closed.reason or "")
         return SocketClosed(
             f"{self._peer} closed the connection with code {closed.code}: {reason or 'no reason given'}",
-            code=closed.code,
+            close_code=closed.code,
             reason=reason,
         )
 
@@ -456,7 +456,7 @@ def _unopened(peer: _Peer, wire: _Wire, deadline: float, policy: SocketPolicy) -
     if status is not None and status != _SWITCHING:
         text = f"{peer} refused the connection with {status}: {peer.quoted(reason) or 'no reason given'}"
         lasting = status in _CLIENT_ERRORS and status not in _MENDED_BY_WAITING
-        return ProviderRefused(text) if lasting else ProviderDown(text)
+        return (ProviderRefused if lasting else ProviderDown)(text, code=str(status))
     if wire.failure:
         return ProviderDown(f"{peer} {wire.failure}")
     if trio.current_time() >= deadline:

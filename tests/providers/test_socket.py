@@ -505,10 +505,10 @@ async def test_what_was_said_before_the_close_is_told_before_the_close(autojump_
             assert [await vendor.receive(), await vendor.receive()] == ["one", "two"]
             with pytest.raises(SocketClosed, match=r"closed the connection with code 1011: NET-0001") as caught:
                 await vendor.receive()
-            assert (caught.value.code, caught.value.reason) == (1011, "NET-0001")
+            assert (caught.value.close_code, caught.value.reason) == (1011, "NET-0001")
             with pytest.raises(SocketClosed) as sending:
                 await vendor.send("x")
-            assert sending.value.code == 1011
+            assert sending.value.close_code == 1011
         # A peer that closes first leaks trio-websocket's stream, but not ours.
         assert stream.closed_at == 1.0
 
@@ -524,7 +524,7 @@ async def test_a_close_that_comes_with_the_handshake_is_still_told_with_its_code
             assert await vendor.receive() == '{"error":"quota"}'
             with pytest.raises(SocketClosed) as caught:
                 await vendor.receive()
-            assert (caught.value.code, caught.value.reason) == (1008, "quota")
+            assert (caught.value.close_code, caught.value.reason) == (1008, "quota")
 
 
 async def test_a_peer_that_breaks_off_has_no_code(autojump_clock: MockClock) -> None:
@@ -535,7 +535,7 @@ async def test_a_peer_that_breaks_off_has_no_code(autojump_clock: MockClock) -> 
     async with raw_peer(serve) as (dial, _), opened(dial) as vendor:
         with pytest.raises(SocketClosed, match=r"acme at vendor.test broke off the connection") as caught:
             await vendor.receive()
-        assert (caught.value.code, caught.value.reason) == (None, "")
+        assert (caught.value.close_code, caught.value.reason) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -560,7 +560,7 @@ async def test_a_peer_that_breaks_the_protocol_ends_the_connection(
         with pytest.raises(SocketClosed) as caught:
             async with opened(dial) as vendor:
                 await vendor.receive()
-        assert caught.value.code == code
+        assert caught.value.close_code == code
         assert stream.closed_at == 0
 
 

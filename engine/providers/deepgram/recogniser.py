@@ -125,7 +125,7 @@ class DeepgramRecogniser:
                     while True:
                         await socket.receive()
                 except SocketClosed as closed:
-                    if closed.code not in _AGREED:
+                    if closed.close_code not in _AGREED:
                         raise _explained(closed) from None
 
     def _socket(self) -> AbstractAsyncContextManager[VendorSocket]:
@@ -325,4 +325,4 @@ def _explained(closed: SocketClosed) -> SocketClosed:
     """Return a close with what the vendor means by it."""
     meanings = {meaning for name, meaning in _MEANINGS.items() if name in closed.reason}
     text = f"{closed} ({', '.join(meanings)})" if meanings else str(closed)
-    return SocketClosed(text, code=closed.code, reason=closed.reason)
+    return SocketClosed(text, close_code=closed.close_code, reason=closed.reason)

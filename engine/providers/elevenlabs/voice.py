@@ -102,7 +102,7 @@ class ElevenLabsVoice:
                     while True:
                         await ear.hear(socket)
                 except SocketClosed as closed:
-                    if closed.code != _NORMAL:
+                    if closed.close_code != _NORMAL:
                         raise
 
     async def _rendered(self, socket: VendorSocket, text: str) -> bytes:
