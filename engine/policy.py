@@ -5,15 +5,38 @@ draws no random number of its own: time is passed in, and the seed of the jitter
 failures at the same times always lead to the same decisions, in a call, in a test and in a simulation.
 """
 
+import enum
 import math
 import sys
-from collections.abc import Mapping
-from typing import Self, TypeAlias
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, Self, TypeAlias
 
 import attrs
 from attrs.validators import and_, ge, gt, lt
 
 _NOT_NEGATIVE = and_(ge(0.0), lt(math.inf))
+
+
+class Answer(enum.StrEnum):
+    """What a kind of failure leads to: another try, the next alternative at once, or the end at once."""
+
+    RESTART = "restart"
+    NEXT = "next"
+    END = "end"
+
+
+EXHAUSTED: Final = "exhausted"
+"""The kind of failure of a supervisor that gave up because nothing it could try would mend it."""
+
+REASONS: Final[Mapping[str, Answer]] = MappingProxyType({"refused": Answer.NEXT, EXHAUSTED: Answer.END})
+"""By default a refusal goes to the next alternative, because the same again meets the same; all else is tried again."""
+
+
+def kinds_of(error: BaseException | None) -> tuple[str, ...]:
+    """Return what kinds of failure an error is, the most special first; an error that does not say is a "crash"."""
+    kinds: tuple[str, ...] = getattr(error, "kinds", ("crash",))
+    return kinds
 
 
 @attrs.frozen(kw_only=True)
@@ -62,11 +85,18 @@ class RestartPolicy:
 
     intensity: restarts allowed within ``period_s``; the next failure gives up. 0: the first failure gives up.
     period_s: length of the window. A failure exactly that old still counts, as in Erlang/OTP's supervisor.
+    reasons: what a kind of failure leads to; of a failure's kinds the first that stands here decides, without one it is
+        a restart.
     """
 
     intensity: int = attrs.field(default=5, validator=ge(0))
     period_s: float = attrs.field(default=10.0, validator=and_(gt(0.0), lt(math.inf)))
     backoff: Backoff = Backoff()
+    reasons: Mapping[str, Answer] = REASONS
+
+    def answer(self, kinds: Iterable[str]) -> Answer:
+        """Return what a failure of these kinds leads to."""
+        return next((self.reasons[kind] for kind in kinds if kind in self.reasons), Answer.RESTART)
 
 
 @attrs.frozen(kw_only=True)
@@ -86,15 +116,24 @@ class Restart:
 
 
 @attrs.frozen(kw_only=True)
+class FailOver:
+    """Start the next alternative, at once: it has a window and a backoff of its own."""
+
+
+@attrs.frozen(kw_only=True)
 class GiveUp:
-    """Stop trying: what failed last, and every failure of the window, oldest first, the last included."""
+    """Stop trying: what failed last, and every failure of the window, oldest first, the last included.
+
+    exhausted: not for the number of failures; this one was of a kind that no other try can mend.
+    """
 
     reason: str
     history: tuple[Failure, ...]
+    exhausted: bool = False
 
 
-# A reader must match on the class and end in assert_never: a decision for another vendor is to come.
-Decision: TypeAlias = Restart | GiveUp
+# A reader must match on the class and end in assert_never.
+Decision: TypeAlias = Restart | FailOver | GiveUp
 
 
 @attrs.frozen(kw_only=True)
@@ -109,42 +148,68 @@ class RestartState:
 
     policy: RestartPolicy = RestartPolicy()
     seed: int = 0
-    # Invariant: oldest first, and none was older than the window at the last call.
+    # Invariant: oldest first, and at the last failure none was older than the longest window that was ever asked for.
     failures: tuple[Failure, ...] = ()
+    looked_back_s: float = 0.0
     # Restarts in a row that were of no use, by child. Invariant: no zeros.
     streaks: Mapping[str, int] = attrs.field(factory=dict)
 
-    def failed(
-        self, reason: str, now: float, *, child: str = "", backoff: Backoff | None = None
+    def failed(  # noqa: PLR0913 - what is known of a failure
+        self,
+        reason: str,
+        now: float,
+        *,
+        child: str = "",
+        kinds: Iterable[str] = (),
+        policy: RestartPolicy | None = None,
+        backoff: Backoff | None = None,
+        standby: bool = False,
+        better: bool = False,
     ) -> tuple[Self, Decision]:
         """Return the state after a failure, and what to do.
 
-        ``backoff`` stands in for the policy's own, for a child that has another.
+        kinds: of the failure, the most special first. policy, backoff: in place of the state's own, for a child or an
+            alternative that has others.
+        standby: there is another alternative, which takes over when this one is given up. better: it is known to be
+            well, and this one is known not to be: it takes over at once.
         """
-        failures = (*self._window(now), Failure(failed_at=now, child=child, reason=reason))
-        if len(failures) > self.policy.intensity:
-            return attrs.evolve(self, failures=failures), GiveUp(reason=reason, history=failures)
+        policy = policy or self.policy
+        answer = policy.answer(kinds)
+        looked_back_s = max(self.looked_back_s, policy.period_s)
+        failures = (*_within(looked_back_s, self.failures, now), Failure(failed_at=now, child=child, reason=reason))
+        after = attrs.evolve(self, failures=failures, looked_back_s=looked_back_s)
+        history = _within(policy.period_s, failures, now)
+        exceeded = len(history) > policy.intensity
+        if answer is not Answer.END and standby and (better or exceeded or answer is Answer.NEXT):
+            others = tuple(each for each in failures if each.child != child)
+            return attrs.evolve(after, failures=others, streaks=_without(child, self.streaks)), FailOver()
+        if exceeded or answer is not Answer.RESTART:
+            return after, GiveUp(reason=reason, history=history, exhausted=answer is not Answer.RESTART)
         streak = self.streaks.get(child, 0)
         seed, chance = splitmix64(self.seed)
-        after = attrs.evolve(self, seed=seed, failures=failures, streaks={**self.streaks, child: streak + 1})
-        return after, Restart(after_s=(backoff or self.policy.backoff).wait_s(streak, chance))
+        after = attrs.evolve(after, seed=seed, streaks={**self.streaks, child: streak + 1})
+        return after, Restart(after_s=(backoff or policy.backoff).wait_s(streak, chance))
 
-    def useful(self, now: float, *, child: str = "") -> Self:
+    def useful(self, *, child: str = "") -> Self:
         """Return the state after useful output: the child's next restart is a first one again.
 
-        The window stays, less what has grown too old: a child that is useful between its crashes still crashes.
+        The window stays: a child that is useful between its crashes still crashes.
         """
         if child not in self.streaks:
             return self  # called for every chunk of output, so the common case costs a look-up
-        streaks = {each: streak for each, streak in self.streaks.items() if each != child}
-        return attrs.evolve(self, failures=self._window(now), streaks=streaks)
+        return attrs.evolve(self, streaks=_without(child, self.streaks))
 
     def with_policy(self, policy: RestartPolicy) -> Self:
         """Return the state under another policy, which the next decision obeys."""
         return attrs.evolve(self, policy=policy)
 
-    def _window(self, now: float) -> tuple[Failure, ...]:
-        return tuple(failure for failure in self.failures if now - failure.failed_at <= self.policy.period_s)
+
+def _within(period_s: float, failures: Iterable[Failure], now: float) -> tuple[Failure, ...]:
+    return tuple(failure for failure in failures if now - failure.failed_at <= period_s)
+
+
+def _without(child: str, streaks: Mapping[str, int]) -> dict[str, int]:
+    return {each: streak for each, streak in streaks.items() if each != child}
 
 
 def splitmix64(seed: int) -> tuple[int, float]:

@@ -14,6 +14,10 @@ Where trio differs from Erlang: an incarnation is a task in a cancel scope of it
 only its supervisor can cancel it, in order. Cancelling the scope around ``run`` therefore stops the children in
 reverse order, each with its ``shutdown_s``, before the cancellation goes on. A supervisor that is itself a child has
 had that time from its parent already, or is being killed: cancelled, it gives its own children none.
+
+And what Erlang leaves to the child: a child may have *alternatives*, others who can do its work. A life is told which
+one it is to use; when the policy gives one up, the next takes over with a window and a backoff of its own, and only
+when none is left does the supervisor give up.
 """
 
 import enum
@@ -30,7 +34,19 @@ import attrs
 import trio
 from attrs.validators import ge, min_len
 
-from engine.policy import Backoff, Failure, GiveUp, Restart, RestartPolicy, RestartState
+from engine.messages.errors import Stalled
+from engine.policy import (
+    EXHAUSTED,
+    Answer,
+    Backoff,
+    FailOver,
+    Failure,
+    GiveUp,
+    Restart,
+    RestartPolicy,
+    RestartState,
+    kinds_of,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -81,10 +97,12 @@ class Incarnation:
 
     number: counts the lives of this child, from 1; it never goes back while the supervisor object exists.
     pid: supervisor, child and number, in one name.
+    alternative: whom of the child's alternatives this life is to use; empty for a child that has none.
     """
 
     number: int
     pid: str
+    alternative: str = ""
     _on_started: Callable[[], None] = lambda: None
     has_started: bool = attrs.field(default=False, init=False)
     stop_requested: bool = attrs.field(default=False, init=False)
@@ -119,6 +137,34 @@ class Start(Protocol):
         """Live. A return is a normal exit, an exception a crash."""
 
 
+class Alternatives(Protocol):
+    """Who can do a child's work, in order of preference. Plain code; what it knows may be shared by many supervisors.
+
+    `without` names those that are not to be thought of.
+    """
+
+    def choose(self, *, without: Container[str] = ()) -> str | None:
+        """Return who is to begin now; None only if nobody is left."""
+
+    def any_left(self, *, without: Container[str] = ()) -> bool:
+        """Whether there is one at all."""
+
+    def any_well(self, *, without: Container[str] = ()) -> bool:
+        """Whether there is one that is known to be no worse than others."""
+
+    def is_well(self, name: str) -> bool:
+        """Whether this one is."""
+
+    def failed(self, name: str, *, lasting: bool = False) -> None:
+        """Learn that a life of this one's failed and had been of no use. lasting: no other try can mend it."""
+
+    def useful(self, name: str) -> bool:
+        """Learn that a new life was of use; return whether that was news."""
+
+    def released(self, name: str) -> None:
+        """Learn that a life was ended, by whoever, before it was of use."""
+
+
 @attrs.frozen(kw_only=True)
 class ChildSpec:
     """How one child is started, restarted and stopped.
@@ -127,6 +173,7 @@ class ChildSpec:
         5.0 as in OTP.
     significant: its end by itself counts for ``auto_shutdown``. A permanent child cannot be.
     backoff: in place of the policy's.
+    alternatives: who can do its work. policy_of: how an alternative's failures are judged, in place of the policy.
     """
 
     id: str = attrs.field(validator=min_len(1))
@@ -135,6 +182,8 @@ class ChildSpec:
     shutdown_s: float = attrs.field(default=5.0, validator=ge(0.0))
     significant: bool = False
     backoff: Backoff | None = None
+    alternatives: Alternatives | None = None
+    policy_of: Callable[[str], RestartPolicy] | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.significant and self.restart is PERMANENT:
@@ -175,6 +224,13 @@ class ChildFailed(SupervisionEvent):
 
 
 @attrs.frozen(kw_only=True)
+class ChildStalled(SupervisionEvent):
+    """A child gave no sign of life in its time, which is a crash: its ``ChildFailed`` follows."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class ChildStopped(SupervisionEvent):
     """A child ended because it had to.
 
@@ -195,11 +251,31 @@ class RestartScheduled(SupervisionEvent):
 
 
 @attrs.frozen(kw_only=True)
+class FailedOver(SupervisionEvent):
+    """The decision to start ``now_on`` in place of ``was``, at once."""
+
+    was: str
+    now_on: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class FailedBack(SupervisionEvent):
+    """An alternative that had been given up is of use again, in this child: others may go back to it."""
+
+    now_on: str
+
+
+@attrs.frozen(kw_only=True)
 class GaveUp(SupervisionEvent):
-    """The decision to stop all children and raise: there were too many failures, ``history``, in the window."""
+    """The decision to stop all children and raise: there were too many failures, ``history``, in the window.
+
+    exhausted: or one of a kind that no other try can mend.
+    """
 
     reason: str
     history: tuple[Failure, ...]
+    exhausted: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -226,11 +302,17 @@ class StartError(Exception):
 
 
 class GaveUpError(Exception):
-    """A supervisor gave up; all its children have been stopped. child: whose failure was one too many."""
+    """A supervisor gave up; all its children have been stopped. child: whose failure was one too many.
 
-    def __init__(self, supervisor: str, child: str, reason: str, history: tuple[Failure, ...]) -> None:
+    kinds: what a parent's policy calls it: "gave_up", and before that "exhausted" where no other try can mend it.
+    """
+
+    def __init__(
+        self, supervisor: str, child: str, reason: str, history: tuple[Failure, ...], *, exhausted: bool = False
+    ) -> None:
         super().__init__(f"supervisor '{supervisor}' gave up on child '{child}' at failure {len(history)}: {reason}")
         self.child, self.reason, self.history = child, reason, history
+        self.kinds = (EXHAUSTED, "gave_up") if exhausted else ("gave_up",)
 
 
 @attrs.define(eq=False)
@@ -246,6 +328,11 @@ class _Child:
     life: Incarnation | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     killed_for: str = ""
+    stalled: bool = False
+    # Whether the present life was of use; whom it uses, and whom its child has given up.
+    of_use: bool = False
+    now_on: str = ""
+    given_up: frozenset[str] = frozenset()
 
 
 class _About(TypedDict):
@@ -373,15 +460,27 @@ class Supervisor:
 
         For stalls, and for faults in tests. An incarnation that returns before it notices has returned.
         """
+        return self._kill(child_id, reason, stalled=False)
+
+    def stalled(self, child_id: str, reason: str) -> bool:
+        """Kill the child's present incarnation, because it gave no sign of life; otherwise as ``cancel``."""
+        return self._kill(child_id, reason, stalled=True)
+
+    def _kill(self, child_id: str, reason: str, *, stalled: bool) -> bool:
         child = self._find(child_id)
         if child.life:
-            child.killed_for = reason
+            child.killed_for, child.stalled = reason, stalled
             child.scope.cancel()
         return child.life is not None
 
     def useful(self, child_id: str) -> None:
         """Take note of a child's useful output: its next restart is a first one again."""
-        self._restarts = self._restarts.useful(trio.current_time(), child=child_id)
+        self._restarts = self._restarts.useful(child=child_id)
+        child = self._children.get(child_id)
+        if child is not None and child.life and not child.of_use:
+            child.of_use = True
+            if child.spec.alternatives is not None and child.spec.alternatives.useful(child.now_on):
+                self._tell(FailedBack(**self._about(child), now_on=child.now_on))
 
     def change_policy(self, policy: RestartPolicy) -> None:
         """Obey another policy from the next failure on."""
@@ -427,8 +526,11 @@ class Supervisor:
         assert self._nursery is not None
         child.number = self._numbers[child.spec.id] = self._numbers.get(child.spec.id, 0) + 1
         pid = f"{self.name}/{child.spec.id}#{child.number}"
-        child.life = Incarnation(child.number, pid, partial(self._started, child))
-        child.scope, child.killed_for = trio.CancelScope(shield=True), ""
+        if child.spec.alternatives is not None and not child.now_on:
+            child.now_on = child.spec.alternatives.choose(without=child.given_up) or ""
+        child.life = Incarnation(child.number, pid, child.now_on, partial(self._started, child))
+        child.scope, child.killed_for, child.stalled = trio.CancelScope(shield=True), "", False
+        child.of_use = False
         child.state = ChildState.STARTING
         self._nursery.start_soon(self._live, child, child.life, name=pid)
 
@@ -457,6 +559,9 @@ class Supervisor:
         state, child.state, child.life = child.state, ChildState.STOPPED, None
         crash = _crash(child, life, error)
         self._changed.set()
+        judged = bool(crash) and state is not ChildState.STOPPING
+        if child.spec.alternatives is not None and not (judged or child.of_use):
+            child.spec.alternatives.released(child.now_on)
         if state is ChildState.STOPPING:
             if child.wanted:
                 child.state = ChildState.WAITING
@@ -466,6 +571,8 @@ class Supervisor:
             self._tell(ChildExited(**self._about(child)))
             self._heed_significant(child)
         else:
+            if child.stalled or isinstance(error, Stalled):
+                self._tell(ChildStalled(**self._about(child), reason=crash))
             self._tell(ChildFailed(**self._about(child), reason=crash, error=error))
             if child.initial:
                 self._fail(StartError(self.name, child.spec.id, crash), error)
@@ -476,20 +583,42 @@ class Supervisor:
         self._forget_temporary(child)
 
     def _decide(self, child: _Child, reason: str, error: BaseException | None) -> None:
-        now, spec = trio.current_time(), child.spec
-        self._restarts, decision = self._restarts.failed(reason, now, child=spec.id, backoff=spec.backoff)
+        now, spec, others = trio.current_time(), child.spec, child.spec.alternatives
+        policy = self.policy if spec.policy_of is None else spec.policy_of(child.now_on)
+        kinds = ("slow",) if child.stalled else kinds_of(error)
+        left = child.given_up | {child.now_on}
+        if others is not None and not child.of_use:
+            others.failed(child.now_on, lasting=policy.answer(kinds) is not Answer.RESTART)
+        self._restarts, decision = self._restarts.failed(
+            reason,
+            now,
+            child=spec.id,
+            kinds=kinds,
+            policy=policy,
+            backoff=spec.backoff,
+            standby=others is not None and others.any_left(without=left),
+            better=others is not None and not others.is_well(child.now_on) and others.any_well(without=left),
+        )
         match decision:
+            case FailOver():
+                assert others is not None
+                was, child.now_on, child.given_up = child.now_on, others.choose(without=left) or "", left
+                self._start_again(child, now)
+                self._tell(FailedOver(**self._about(child), was=was, now_on=child.now_on, reason=reason))
             case Restart(after_s=after_s):
-                for each in self._restarted_with(child):
-                    each.due_at = max(each.due_at, now + after_s)
-                    each.wanted = each.spec.restart is not TEMPORARY
-                    each.state = ChildState.STOPPING if each.life else ChildState.WAITING
+                self._start_again(child, now + after_s)
                 self._tell(RestartScheduled(**self._about(child), after_s=after_s))
-            case GiveUp(history=history):
-                self._tell(GaveUp(**self._about(child), reason=reason, history=history))
-                self._fail(GaveUpError(self.name, spec.id, reason, history), error)
+            case GiveUp(history=history, exhausted=exhausted):
+                self._tell(GaveUp(**self._about(child), reason=reason, history=history, exhausted=exhausted))
+                self._fail(GaveUpError(self.name, spec.id, reason, history, exhausted=exhausted), error)
             case _:
                 assert_never(decision)
+
+    def _start_again(self, child: _Child, due_at: float) -> None:
+        for each in self._restarted_with(child):
+            each.due_at = max(each.due_at, due_at)
+            each.wanted = each.spec.restart is not TEMPORARY
+            each.state = ChildState.STOPPING if each.life else ChildState.WAITING
 
     def _restarted_with(self, child: _Child) -> Sequence[_Child]:
         """Return a child and those who share its fate: also, as in OTP, those that had returned or been stopped."""

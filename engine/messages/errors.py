@@ -3,6 +3,8 @@
 An error's text is lower case and has no full stop: what happened, with which value, what was allowed.
 """
 
+from typing import ClassVar
+
 
 class EngineBug(Exception):
     """What only a mistake of ours can cause."""
@@ -12,7 +14,7 @@ class WireError(Exception):
     """A peer broke its protocol: its message is of no use, its connection may still be."""
 
 
-class Stalled(Exception):  # noqa: N818 - what happened to it, as a supervisor says it
+class Stalled(Exception):
     """A part gave no sign of life in its time."""
 
 
@@ -27,6 +29,13 @@ class ProviderError(Exception):
         super().__init__(text)
         self.code = code
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What kind of failure it is, the most special first: its code, then its family."""
+        return (self.code, self.family) if self.code else (self.family,)
+
+    family: ClassVar[str] = "down"
+
 
 class ProviderDown(ProviderError):
     """The vendor cannot be reached, or broke off: the same again may work."""
@@ -35,9 +44,13 @@ class ProviderDown(ProviderError):
 class ProviderSlow(ProviderError, Stalled):
     """The vendor gave no sign of life in the time that it declared."""
 
+    family = "slow"
+
 
 class ProviderRefused(ProviderError):
     """The vendor said no (a key, a quota, a request it will not take): the same again will not work."""
+
+    family = "refused"
 
 
 class ConfigError(Exception):

@@ -63,21 +63,24 @@ def test_useful_output_makes_the_next_restart_a_first_one_but_leaves_the_window_
     state = RestartState(policy=RestartPolicy(intensity=3, backoff=STEADY))
     state, _ = state.failed("crash", 0)
     state, second = state.failed("crash", 1)
-    state, after_useful = state.useful(1.5).failed("crash", 2)
+    state, after_useful = state.useful().failed("crash", 2)
     assert (second, after_useful) == (Restart(after_s=1.0), Restart(after_s=0.25))
-    _, decision = state.useful(2.5).failed("crash", 3)
+    _, decision = state.useful().failed("crash", 3)
     assert isinstance(decision, GiveUp)
 
 
-def test_useful_output_lets_go_of_failures_that_have_left_the_window() -> None:
+def test_a_failure_lets_go_of_those_that_have_left_the_longest_window_that_was_asked_for() -> None:
     state, _ = RestartState(policy=RestartPolicy(period_s=10.0)).failed("crash", 0)
-    assert state.useful(10.0).failures == state.failures
-    assert state.useful(10.5).failures == ()
+    state, _ = state.failed("crash", 30.0, policy=RestartPolicy(period_s=60.0))
+    state, _ = state.failed("crash", 45.0)
+    assert [each.failed_at for each in state.failures] == [0, 30.0, 45.0]
+    state, _ = state.failed("crash", 61.0)
+    assert [each.failed_at for each in state.failures] == [30.0, 45.0, 61.0]
 
 
 def test_useful_output_of_a_child_without_failures_changes_nothing() -> None:
     state, _ = RestartState().failed("crash", 0, child="a")
-    assert state.useful(99, child="b") is state
+    assert state.useful(child="b") is state
 
 
 def test_children_share_the_window_but_not_the_backoff() -> None:
@@ -87,7 +90,7 @@ def test_children_share_the_window_but_not_the_backoff() -> None:
         state, decision = state.failed("crash", 0, child=child)
         made.append(decision)
     assert made == [Restart(after_s=0.25), Restart(after_s=0.25), Restart(after_s=1.0)]
-    _, restart = state.useful(0, child="b").failed("crash", 11, child="a")
+    _, restart = state.useful(child="b").failed("crash", 11, child="a")
     assert restart == Restart(after_s=1.0)  # b's output says nothing of a
     _, given_up = state.failed("crash", 0, child="c")
     assert isinstance(given_up, GiveUp)
@@ -198,7 +201,7 @@ def test_in_no_window_are_there_more_restarts_than_the_intensity(
     for what, child, pause_s in script:
         now += pause_s
         if what == "useful":
-            state, streaks[child] = state.useful(now, child=child), 0
+            state, streaks[child] = state.useful(child=child), 0
             continue
         failed_at.append(now)
         state, decision = state.failed("crash", now, child=child)
@@ -222,7 +225,7 @@ def test_the_same_history_always_leads_to_the_same_state_and_decisions(
         for what, child, pause_s in script:
             now += pause_s
             if what == "useful":
-                state = state.useful(now, child=child)
+                state = state.useful(child=child)
             else:
                 state, decision = state.failed("crash", now, child=child)
                 made.append(decision)
