@@ -2,18 +2,23 @@
 
 Theory of operation. Each TOML table is a frozen class; a field's type carries the check that its value must pass, and
 its default is the one that `config/engine.toml` ships and gives the reason for. A file is read whole, and every
-mistake in it is reported at once, a line each, by its path. Nothing is coerced: `"5"` is not 5, `true` is not 1; only a
-whole number may stand for seconds. No secret is ever here: a file names the environment variable that holds it.
+mistake in it is reported at once, by its file, line and path. Nothing is coerced: `"5"` is not 5, `true` is not 1; only
+a whole number may stand for seconds. No secret is ever here: a file names the environment variable that holds it.
+
+How an actor and its session are restarted is said once for the actor and again, in part, where it differs: for a
+vendor, and in a tenant's file. `Settings.actor` puts it together, field by field, and once all files are read, every
+combination that a call could meet is tried: see `_Ladder`.
 """
 
 import difflib
 import enum
 import ipaddress
 import json
+import math
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
@@ -23,11 +28,15 @@ from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
+from engine.actors.agent import AgentPolicy
 from engine.actors.pacer import PacingPolicy
+from engine.actors.stt import RecognitionPolicy
 from engine.actors.turn_detector import TurnPolicy
 from engine.codec.public_url import check_public_url
+from engine.codec.toml_lines import KeyPath, lines_of
+from engine.health import HealthPolicy
 from engine.messages.errors import ConfigError
-from engine.policy import Backoff, RestartPolicy
+from engine.policy import Answer, Backoff, RestartPolicy
 from engine.supervisor import RestartType, Strategy
 from engine.tools.hours import ClinicHours
 
@@ -42,11 +51,21 @@ BUILT_VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
     "tts": ("elevenlabs", "local"),
 }
 
+_Shape = TypeVar("_Shape")
+_Hook: TypeAlias = Callable[[Any, Any], Any]  # what cattrs calls: value and type in, the value to keep out
+
 # ── checks: what a single value must be ───────────────────────────────────────────────────────────────────────────────
 
 
 class _Unfit(ValueError):
-    """A value that its check refuses; the text is what follows the path."""
+    """A value that its check refuses; the text is what follows the path.
+
+    key: of the table that was refused as a whole, the key that it is about.
+    """
+
+    def __init__(self, text: str, *, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
 
 
 @attrs.frozen
@@ -183,6 +202,36 @@ def _vendor(work: str) -> _Must:
     return _Must(take)
 
 
+def _overridden(work: str) -> Callable[[object], object]:
+    """Return the check of a table by vendor; what each says is read on."""
+    vendor = _vendor(work)
+
+    def take(value: object) -> object:
+        for name in _free_table(value):
+            try:
+                vendor.take(name)
+            except _Unfit as error:
+                raise _Unfit(str(error), key=name) from error
+        return value
+
+    return take
+
+
+def _reasons(value: object) -> Mapping[str, Answer]:
+    read: dict[str, Answer] = {}
+    for kind, answer in _free_table(value).items():
+        meant = difflib.get_close_matches(kind.lower(), KINDS, n=1, cutoff=0.75)
+        if kind not in KINDS and meant:
+            raise _Unfit(f"unknown kind of failure; did you mean '{meant[0]}'?", key=kind)
+        if not _CODE.fullmatch(kind):
+            raise _Unfit(f'expected a vendor\'s code such as "401", or one of {_names(KINDS)}', key=kind)
+        try:
+            read[kind] = Answer(str(_one_of([each.value for each in Answer]).take(answer)))
+        except _Unfit as error:
+            raise _Unfit(str(error), key=kind) from error
+    return read
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise _expected("true or false", value)
@@ -221,6 +270,12 @@ def _clinic(value: object) -> Mapping[str, object]:
     return table
 
 
+KINDS: Final = ("refused", "down", "slow", "crash")
+"""What a failure is, whoever's it is: the vendor said no; it is out of reach; it gave no sign of life; the code raised.
+Anything else in `reasons` is a vendor's own code."""
+
+_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
 _DATABASE = _unseen('a database address such as "sqlite:///var/calls.sqlite3"', r"[a-z0-9+_]+://.*")
 
 Text: TypeAlias = Annotated[str, _text()]
@@ -236,6 +291,12 @@ VendorAddress: TypeAlias = Annotated[str, _address("http", "https", "ws", "wss")
 VoiceId: TypeAlias = Annotated[
     str, _text('a voice\'s id such as "EXAVITQu4vr4xnSDxMaL": letters and digits', r"[A-Za-z0-9_-]{1,64}")
 ]
+Intensity: TypeAlias = Annotated[int, _whole(0, 1000)]
+Period: TypeAlias = Annotated[float, _seconds(0.1, 3600)]
+Wait: TypeAlias = Annotated[float, _seconds(0, 60)]
+Factor: TypeAlias = Annotated[float, _number("a number", 1, 100)]
+Stop: TypeAlias = Annotated[float, _seconds(0, 60)]
+Reasons: TypeAlias = Annotated[Mapping[str, Answer], _Must(_reasons)]
 E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
 
 # ── config/engine.toml ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,11 +313,15 @@ class CallSettings:
     longest_call_s: Annotated[float, _seconds(10, 14400)] = 3600.0
 
     def __attrs_post_init__(self) -> None:
-        for work in ("stt", "llm", "tts"):
-            vendors: tuple[str, ...] = getattr(self, work)
-            if not vendors or len(set(vendors)) < len(vendors):
-                text = f"{work} must name each of its providers once, and one at least, got [{', '.join(vendors)}]"
-                raise ValueError(text)
+        _check_lists(self)
+
+
+def _check_lists(call: "CallSettings | TenantCallSettings") -> None:
+    for work in ("stt", "llm", "tts"):
+        vendors: tuple[str, ...] | None = getattr(call, work)
+        if vendors is not None and (not vendors or len(set(vendors)) < len(vendors)):
+            text = f"{work} must name each of its providers once, and one at least, got [{', '.join(vendors)}]"
+            raise _Unfit(text, key=work)
 
 
 @attrs.frozen(kw_only=True)
@@ -324,9 +389,16 @@ class SupervisorSettings:
     """The supervisor of a call: what its actors' crashes may cost, and what comes when that is spent."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
-    intensity: Annotated[int, _integer(0)] = 8
-    period_s: Annotated[float, _seconds(0.1, 3600)] = 60.0
+    intensity: Intensity = 8
+    period_s: Period = 60.0
     on_exhausted: tuple[Literal["transfer", "hangup"], ...] = ("transfer", "hangup")
+
+    def __attrs_post_init__(self) -> None:
+        steps = self.on_exhausted
+        if not steps or len(set(steps)) < len(steps) or "hangup" in steps[:-1]:
+            said = ", ".join(map(_shown, steps))
+            text = f'on_exhausted must name each step once, one at least, and "hangup" last, got [{said}]'
+            raise _Unfit(text, key="on_exhausted")
 
     @property
     def policy(self) -> RestartPolicy:
@@ -334,20 +406,76 @@ class SupervisorSettings:
         return RestartPolicy(intensity=self.intensity, period_s=self.period_s)
 
 
+def _with_usual(reasons: Mapping[str, Answer]) -> Mapping[str, Answer]:
+    """Add what holds of a vendor's failures unless something else is said: 429 is the one refusal that passes."""
+    return {"refused": Answer.NEXT, "429": Answer.RESTART, **reasons}
+
+
 @attrs.frozen(kw_only=True)
 class ActorSettings:
     """How one actor and its session are restarted. `shutdown_s`: what it may take to stop."""
 
     restart: RestartType = RestartType.PERMANENT
-    intensity: Annotated[int, _integer(0)] = 5
-    period_s: Annotated[float, _seconds(0.1, 3600)] = 10.0
+    intensity: Intensity = 5
+    period_s: Period = 10.0
     backoff: Backoff = Backoff()
-    shutdown_s: Annotated[float, _seconds(0, 60)] = 2.0
+    reasons: Reasons = attrs.field(factory=dict)
+    shutdown_s: Stop = 2.0
 
     @property
     def policy(self) -> RestartPolicy:
         """The same, as the supervisor takes it."""
-        return RestartPolicy(intensity=self.intensity, period_s=self.period_s, backoff=self.backoff)
+        return RestartPolicy(
+            intensity=self.intensity, period_s=self.period_s, backoff=self.backoff, reasons=self.reasons
+        )
+
+
+@attrs.frozen(kw_only=True)
+class BackoffOverride:
+    """What differs of a backoff."""
+
+    first_s: Wait | None = None
+    minimum_s: Wait | None = None
+    maximum_s: Wait | None = None
+    factor: Factor | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RestartOverride:
+    """What differs of how an actor is restarted. Of `reasons` each is a field of its own."""
+
+    intensity: Intensity | None = None
+    period_s: Period | None = None
+    backoff: BackoffOverride | None = None
+    reasons: Reasons = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class PatientOverride(RestartOverride):
+    """What differs of the last of a list whose others are given up within a second."""
+
+    intensity: Intensity = 5
+    period_s: Period = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class SttSettings(ActorSettings):
+    """The recogniser's. `last`: of the last of its vendors and of its own crashes; `vendors`: of one."""
+
+    reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
+    last: RestartOverride = RestartOverride()
+    vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("stt"))] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TtsSettings(ActorSettings):
+    """The voice's, likewise: with another behind it, one gives up within a second; the last is patient."""
+
+    intensity: Intensity = 2
+    period_s: Period = 5.0
+    reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
+    last: PatientOverride = PatientOverride()
+    vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("tts"))] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -355,11 +483,16 @@ class ActorsSettings:
     """One table for each of the six."""
 
     twilio_io: ActorSettings = ActorSettings()
-    stt: ActorSettings = ActorSettings()
+    stt: SttSettings = SttSettings()
     turn_detector: ActorSettings = ActorSettings()
     agent: ActorSettings = ActorSettings()
-    tts: ActorSettings = ActorSettings()
+    tts: TtsSettings = TtsSettings()
     pacer: ActorSettings = ActorSettings()
+
+
+ACTORS: Final = tuple(field.name for field in attrs.fields(ActorsSettings))
+SESSIONS: Final = ("stt", "tts")
+"""The actors that have a session with a vendor, and hence a list of vendors in [call]."""
 
 
 @attrs.frozen(kw_only=True)
@@ -402,10 +535,66 @@ class Settings:
     vendors: VendorSettings = VendorSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     actors: ActorsSettings = ActorsSettings()
+    health: HealthPolicy = HealthPolicy()
+    agent: AgentPolicy = AgentPolicy()
+    recognition: RecognitionPolicy = RecognitionPolicy()
     turns: TurnPolicy = TurnPolicy()
     pacing: PacingPolicy = PacingPolicy()
     storage: StorageSettings = StorageSettings()
     log: LogSettings = LogSettings()
+
+    def vendors_of(self, tenant: "Tenant | None", work: str) -> tuple[str, ...]:
+        """Return who does a kind of work ("stt", "llm", "tts") for a tenant, in order of preference."""
+        own: tuple[str, ...] | None = getattr(tenant.call, work) if tenant else None
+        everybody: tuple[str, ...] = getattr(self.call, work)
+        return own or everybody
+
+    def actor(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> ActorSettings:
+        """Return how an actor is restarted while `vendor` serves it; "": how it is for its own crashes.
+
+        Field by field, the first that says it: the tenant's file, then the engine's; in each the vendor, then `last`
+        (nobody stands behind it), then the actor. tenant: None: one whose file says nothing of it.
+        Raises ValueError for a backoff that only the whole shows to be none.
+        """
+        engine: ActorSettings = getattr(self.actors, actor)
+        own: ActorOverride | None = getattr(tenant.actors, actor) if tenant else None
+        is_last = not vendor or vendor in self.vendors_of(tenant, actor)[-1:]
+        settled = _over(
+            ActorSettings(**{key: getattr(engine, key) for key in _RESTART}),
+            _below_actor(engine, vendor, is_last=is_last),
+        )
+        return _over(settled, [own, *_below_actor(own, vendor, is_last=is_last)])
+
+    def restart_policy(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> RestartPolicy:
+        """Return the same as the supervisor takes it."""
+        return self.actor(tenant, actor, vendor).policy
+
+
+_RESTART: Final = tuple(field.name for field in attrs.fields(ActorSettings))
+
+
+def _below_actor(said: object, vendor: str, *, is_last: bool) -> list[RestartOverride | None]:
+    """Return what an actor's table says of its last vendor and of this one, in order of increasing weight."""
+    if not isinstance(said, SttSettings | TtsSettings | SttOverride | TtsOverride):
+        return []
+    return [said.last if is_last else None, said.vendors.get(vendor)]
+
+
+def _over(settled: _Shape, overrides: Iterable[attrs.AttrsInstance | None]) -> _Shape:
+    """Return a value with each field that an override sets, the last one weighing most."""
+    for each in overrides:
+        changes = {}
+        for field in attrs.fields(type(each)) if each else ():
+            said = getattr(each, field.name)
+            if said is None or not hasattr(settled, field.name):
+                continue
+            was = getattr(settled, field.name)
+            if isinstance(said, Mapping):
+                changes[field.name] = {**was, **said}
+            else:
+                changes[field.name] = _over(was, [said]) if attrs.has(type(said)) else said
+        settled = attrs.evolve(settled, **changes)  # type: ignore[misc]  # each has the override's fields
+    return settled
 
 
 # ── config/tenants/*.toml ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -440,6 +629,54 @@ class LimitSettings:
 
 
 @attrs.frozen(kw_only=True)
+class TenantCallSettings:
+    """A tenant's own vendors, in order of preference; what is absent is the engine's."""
+
+    stt: tuple[Annotated[str, _vendor("stt")], ...] | None = None
+    llm: tuple[Annotated[str, _vendor("llm")], ...] | None = None
+    tts: tuple[Annotated[str, _vendor("tts")], ...] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _check_lists(self)
+
+
+@attrs.frozen(kw_only=True)
+class ActorOverride(RestartOverride):
+    """What differs, for a tenant, of how one actor is restarted."""
+
+    restart: RestartType | None = None
+    shutdown_s: Stop | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SttOverride(ActorOverride):
+    """The recogniser's."""
+
+    last: RestartOverride = RestartOverride()
+    vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("stt"))] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TtsOverride(ActorOverride):
+    """The voice's."""
+
+    last: RestartOverride = RestartOverride()
+    vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("tts"))] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ActorOverrides:
+    """What differs for a tenant, by actor."""
+
+    twilio_io: ActorOverride = ActorOverride()
+    stt: SttOverride = SttOverride()
+    turn_detector: ActorOverride = ActorOverride()
+    agent: ActorOverride = ActorOverride()
+    tts: TtsOverride = TtsOverride()
+    pacer: ActorOverride = ActorOverride()
+
+
+@attrs.frozen(kw_only=True)
 class Tenant:
     """A business that is called.
 
@@ -460,6 +697,8 @@ class Tenant:
     texts: TextsSettings = TextsSettings()
     human_number: E164 | None = None
     limits: LimitSettings = LimitSettings()
+    call: TenantCallSettings = TenantCallSettings()
+    actors: ActorOverrides = ActorOverrides()
     tools: Literal["none", "clinic"] = "none"
     clinic: Annotated[Mapping[str, Any], _Must(_clinic)] | None = None
     script: Table = attrs.field(factory=dict)
@@ -505,6 +744,24 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
         "maximum_s": _seconds(0, 60),
         "factor": _number("a number", 1, 100),
     },
+    HealthPolicy: {
+        "failures": _whole(1, 100),
+        "open_s": _seconds(0.1, 3600),
+        "longest_open_s": _seconds(0.1, 3600),
+        "factor": _number("a number", 1, 100),
+    },
+    AgentPolicy: {
+        "first_token_s": _seconds(0.1, 60),
+        "stall_s": _seconds(0.1, 60),
+        "settle_s": _seconds(0.05, 10),
+        "tools_s": _seconds(0.1, 120),
+        "failures": _integer(1),
+        "rounds": _whole(1, 100),
+    },
+    RecognitionPolicy: {
+        "keep_s": _seconds(1, 600),
+        "finalise_s": _seconds(0, 10),
+    },
     TurnPolicy: {
         "complete_s": _seconds(0, 10),
         "longest_s": _seconds(0.1, 30),
@@ -516,34 +773,99 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_Shape = TypeVar("_Shape")
-_Hook: TypeAlias = Callable[[Any, Any], Any]  # what cattrs calls: value and type in, the value to keep out
-
 
 def settable(shape: type[attrs.AttrsInstance]) -> Sequence[str]:
     """Return the keys that a table of this class may have."""
     return tuple(_POLICIES.get(shape) or (field.name for field in attrs.fields(shape)))
 
 
+@attrs.frozen
+class _File:
+    """A file that was read. lines: where each of its keys stands."""
+
+    path: Path
+    table: Mapping[str, object]
+    lines: Mapping[KeyPath, int]
+
+    def has(self, key: KeyPath) -> bool:
+        """Whether the file says this."""
+        return key in self.lines
+
+    def place(self, key: KeyPath) -> str:
+        """Return where a key stands: file, line and path; of one that is absent, the line of what it would stand in."""
+        within = next((key[:length] for length in range(len(key), 0, -1) if key[:length] in self.lines), None)
+        line = "" if within is None else f":{self.lines[within]}"
+        return f"{self.path}{line}: {written(key)}" if key else str(self.path)
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """The files that settings came from, for whoever has to say where something stands. Empty: from none.
+
+    tenants: by id.
+    """
+
+    engine: _File | None = None
+    tenants: Mapping[str, _File] = attrs.field(factory=dict)
+
+    def place(self, keys: Sequence[KeyPath], *, tenant: str = "") -> str:
+        """Return where the first of these keys that any file has stands, the tenant's file first."""
+        files = [file for file in (self.tenants.get(tenant), self.engine) if file]
+        for file in files:
+            for key in keys:
+                if file.has(key):
+                    return file.place(key)
+        return files[-1].place(keys[-1]) if files else written(keys[-1])
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """All that was read: the settings, the tenants, where they stand, and what is odd and no mistake."""
+
+    settings: Settings
+    tenants: Tenants
+    sources: Sources
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Configuration:
+    """Read the engine's file and the tenants that it points to. Raises `ConfigError` with every mistake."""
+    engine = _file(path)
+    settings = _shaped(engine, Settings)
+    files = _tenant_files(Path(settings.tenants))
+    tenants = Tenants(tenants=tuple(tenant for tenant, _ in files))
+    sources = Sources(engine=engine, tenants={tenant.id: file for tenant, file in files})
+    ladder = _Ladder(settings=settings, tenants=tenants, sources=sources)
+    lines = tuple(dict.fromkeys(ladder.mistakes()))
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return Configuration(settings=settings, tenants=tenants, sources=sources, notes=tuple(ladder.notes()))
+
+
 def load(path: Path) -> tuple[Settings, Tenants]:
-    """Read the engine's file and the tenants that it points to. Raises `ConfigError`."""
-    settings = load_settings(path)
-    return settings, load_tenants(Path(settings.tenants))
+    """Read as `read` does, and return the settings and the tenants alone. Raises `ConfigError`."""
+    configuration = read(path)
+    return configuration.settings, configuration.tenants
 
 
 def load_settings(path: Path) -> Settings:
     """Read `config/engine.toml`, wherever it is. Raises `ConfigError` with every mistake."""
-    return _shaped(_table(path), Settings, path)
+    return _shaped(_file(path), Settings)
 
 
 def load_tenants(folder: Path) -> Tenants:
     """Read every `*.toml` of `folder`, one tenant each. Raises `ConfigError` with every mistake of all of them."""
+    return Tenants(tenants=tuple(tenant for tenant, _ in _tenant_files(folder)))
+
+
+def _tenant_files(folder: Path) -> Sequence[tuple[Tenant, _File]]:
     lines: list[str] = []
-    tenants: dict[Path, Tenant] = {}
+    tenants: list[tuple[Tenant, _File]] = []
     paths = sorted(folder.glob("*.toml"))
     for path in paths:
         try:
-            tenants[path] = _shaped({"id": path.stem, **_table(path)}, Tenant, path)
+            file = _file(path)
+            tenants.append((_shaped(attrs.evolve(file, table={"id": path.stem, **file.table}), Tenant), file))
         except ConfigError as error:
             lines.append(str(error))
     lines += _shared(tenants)
@@ -551,25 +873,29 @@ def load_tenants(folder: Path) -> Tenants:
         lines.append(f"{folder}: holds no tenant; a tenant is a file such as {folder / 'dental.toml'}")
     if lines:
         raise ConfigError("\n".join(lines))
-    return Tenants(tenants=tuple(tenants.values()))
+    return tenants
 
 
-def _shared(tenants: Mapping[Path, Tenant]) -> Iterator[str]:
+def _shared(tenants: Iterable[tuple[Tenant, _File]]) -> Iterator[str]:
     """What two tenants, or one twice, lay claim to: a line for each file after the first."""
-    owners: dict[str, Path] = {}
-    for path, tenant in tenants.items():
+    owners: dict[str, str] = {}
+    for tenant, file in tenants:
         claims = Counter([f"id '{tenant.id}'", *(f"number {number}" for number in tenant.numbers)])
         claims.update(["default = true"] if tenant.default else [])
         for claim, times in claims.items():
             if times > 1:
-                yield f"{path}: numbers: {claim} is there {times} times"
+                yield f"{file.place(('numbers',))}: {claim} is there {times} times"
             if claim in owners:
-                yield f"{path}: {claim} is also that of {owners[claim]}"
-            owners.setdefault(claim, path)
+                yield f"{file.place(_key_of(claim))}: {claim} is also that of {owners[claim]}"
+            owners.setdefault(claim, str(file.path))
 
 
-def _table(path: Path) -> Mapping[str, object]:
-    """Return what the file at `path` holds."""
+def _key_of(claim: str) -> KeyPath:
+    return ({"id": "id", "number": "numbers", "default": "default"}[claim.split(" ", maxsplit=1)[0]],)
+
+
+def _file(path: Path) -> _File:
+    """Read a file that holds TOML. Raises `ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -577,7 +903,7 @@ def _table(path: Path) -> Mapping[str, object]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
     try:
-        return tomllib.loads(text)
+        return _File(path, tomllib.loads(text), lines_of(text))
     except tomllib.TOMLDecodeError as error:
         said, _, place = str(error).rpartition(" (at ")
         line = re.match(r"line (\d+)", place)
@@ -587,49 +913,73 @@ def _table(path: Path) -> Mapping[str, object]:
         raise ConfigError(f"{path}: not TOML: {str(error).lower()}") from error
 
 
-def _shaped(table: Mapping[str, object], shape: type[_Shape], path: Path) -> _Shape:
+def _shaped(file: _File, shape: type[_Shape]) -> _Shape:
     try:
-        return _READER.structure(table, shape)
+        return _READER.structure(file.table, shape)
     except BaseValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in _mistakes(error, ""))) from error
+        lines = [f"{file.place(key)}: {text}" for key, text in _mistakes(error, ())]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _mistakes(error: Exception, at: str) -> Iterator[str]:
-    """Yield a line for each mistake below `at`, such as `actors.stt.backof: unknown key`."""
+def _mistakes(error: Exception, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each mistake below `at`, such as `actors.stt.backof` and `unknown key`."""
     match error:
         case ForbiddenExtraKeysError():
             known = settable(error.cl)
             for key in sorted(error.extra_fields):
                 meant = difflib.get_close_matches(key.lower(), known, n=1)
                 hint = f"did you mean '{meant[0]}'?" if meant else f"known: {_names(known)}"
-                yield f"{_joined(at, key)}: unknown key; {hint}"
+                if key in _OF_SESSIONS and error.cl in {ActorSettings, ActorOverride}:
+                    hint = f"{at[-1]} has no session with a vendor; actors.{' and actors.'.join(SESSIONS)} have"
+                yield (*at, key), f"unknown key; {hint}"
         case BaseValidationError():
             for inner in error.exceptions:
                 yield from _mistakes(inner, _below(at, inner))
         case KeyError():
-            yield f"{at}: missing"
+            yield at, "missing"
         case ConfigError():  # of a layer below, which begins with its own key
-            yield f"{at}.{error}"
+            key, _, text = str(error).partition(": ")
+            yield (*at, *key.split(".")), text
         case _:
-            yield f"{at}: {error}" if at else str(error)
+            yield _told(error, at)
 
 
-def _below(at: str, error: Exception) -> str:
+def _told(error: Exception, at: KeyPath) -> tuple[KeyPath, str]:
+    """Return what a check says, and of which key."""
+    if isinstance(error, _Unfit) and error.key:
+        return (*at, error.key), str(error)
+    named = re.match(r"'(\w+)' (must .*)", str(error), re.DOTALL)  # attrs' validators, and their imitators
+    return ((*at, named[1]), named[2]) if named else (at, str(error))
+
+
+def _below(at: KeyPath, error: Exception) -> KeyPath:
     """Return the path of the part of `at` that `error` is about, by the notes that cattrs leaves."""
     for note in getattr(error, "__notes__", ()):
         match note:
             case AttributeValidationNote():
-                return _joined(at, note.name)
+                return (*at, note.name)
             case IterableValidationNote():
-                return f"{at}[{note.index}]"
+                return (*at, note.index)
             case _:
                 pass
     return at
 
 
-def _joined(at: str, key: str) -> str:
-    written = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
-    return f"{at}.{written}" if at else written
+_OF_SESSIONS: Final = ("vendors", "last")
+
+
+def written(key: KeyPath) -> str:
+    """Return a path as an operator would write it, such as `call.stt[0]`."""
+    text = ""
+    for part in key:
+        match part:
+            case int():
+                text += f"[{part}]"
+            case str() if re.fullmatch(r"[A-Za-z0-9_-]+", part):
+                text += f".{part}"
+            case _:
+                text += f".{json.dumps(part, ensure_ascii=False)}"
+    return text.removeprefix(".")
 
 
 def _reader() -> Converter:
@@ -657,7 +1007,14 @@ def _reader() -> Converter:
         return lambda value, _: shape(check.take(value))
 
     def checked(shape: object) -> _Hook:
-        return _hook(next(check for check in get_args(shape) if isinstance(check, _Must)))
+        plain, *rest = get_args(shape)
+        check = next(each for each in rest if isinstance(each, _Must))
+        value = get_args(plain)[-1] if get_origin(plain) is Mapping else None
+        if value is None or not attrs.has(value):
+            return _hook(check)
+        # A table of tables, whose names alone the check has looked at.
+        read = reader.get_structure_hook(dict[str, value])  # type: ignore[valid-type]
+        return lambda given, _: read(check.take(given), dict)
 
     reader.register_structure_hook_factory(attrs.has, table)
     reader.register_structure_hook_factory(_made_by(tuple), many)
@@ -678,3 +1035,123 @@ def _hook(check: _Must) -> _Hook:
 
 
 _READER: Final = _reader()
+
+# ── what only the whole shows ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class _Ladder:
+    """The ladder that a failing vendor's calls go down, checked for each tenant: every step must lead to the next.
+
+    A step is left when its failures exceed its intensity. Against the worst there is, a vendor that fails at once each
+    time (attempts of 0 s) and for ever, that must come about: with each wait as long as it is on average, more than
+    `intensity` failures have to fall within `period_s`. Otherwise the step is stood on for ever, but for luck, though
+    another vendor or `on_exhausted` comes after it. Attempts that take time make failures rarer: what a policy bears of
+    those for ever is what `holdfast config explain` calls its sustained rate.
+    """
+
+    settings: Settings
+    tenants: Tenants
+    sources: Sources
+
+    def mistakes(self) -> Iterator[str]:
+        """Yield a line for each step that leads nowhere; the same once for each tenant that it is met by."""
+        for tenant in (None, *self.tenants.tenants):
+            for actor in ACTORS:
+                yield from self._actor(tenant, actor)
+            yield from self._call(tenant)
+        if "hangup" not in self.settings.supervisor.on_exhausted:
+            for tenant in self.tenants.tenants:
+                if tenant.human_number is None:
+                    place = self.sources.place([("supervisor", "on_exhausted")])
+                    yield f'{place}: {tenant.id} has no human_number to transfer to; expected "hangup" at the end'
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each vendor that something is said of and nobody is served by."""
+        for tenant in (None, *self.tenants.tenants):
+            for actor in SESSIONS:
+                whose = (tenant,) if tenant else (None, *self.tenants.tenants)
+                listed = {name for each in whose for name in self.settings.vendors_of(each, actor)}
+                said = getattr(tenant.actors if tenant else self.settings.actors, actor).vendors
+                for name in said:
+                    if name not in listed:
+                        place = self.sources.place([("actors", actor, "vendors", name)], tenant=_id(tenant))
+                        yield f"{place}: never used, because no call.{actor} names '{name}'"
+
+    def _actor(self, tenant: Tenant | None, actor: str) -> Iterator[str]:
+        """Check how an actor is restarted, with each vendor that may serve it and each that something is said of."""
+        vendors: tuple[str, ...] = ("",)
+        if actor in SESSIONS:
+            said = (
+                getattr(each, actor).vendors for each in (self.settings.actors, *([tenant.actors] if tenant else []))
+            )
+            vendors = ("", *self.settings.vendors_of(tenant, actor), *(name for each in said for name in each))
+        for vendor in dict.fromkeys(vendors):
+            try:
+                settled = self.settings.actor(tenant, actor, vendor)
+            except ValueError as error:  # each part was in order, the whole is not
+                key, text = _told(error, ("backoff",))
+                yield f"{self._place(tenant, actor, vendor, key)}: {text}"
+                continue
+            if settled.restart is RestartType.TEMPORARY:
+                place = self._place(tenant, actor, "", ("restart",))
+                yield f'{place}: "temporary" would leave a call without its {actor}; expected "permanent", "transient"'
+            for kind, answer in settled.reasons.items():
+                if answer is Answer.NEXT and actor not in SESSIONS:
+                    place = self._place(tenant, actor, "", ("reasons", kind))
+                    yield f'{place}: "next": nobody can take over from {actor}; expected "restart" or "end"'
+            policy = settled.policy
+            if run_s(policy) > policy.period_s:
+                most = next(each for each in range(policy.intensity, -1, -1) if run_s(policy, each) <= policy.period_s)
+                yield (
+                    f"{self._place(tenant, actor, vendor, ('intensity',))}: {policy.intensity} is never exceeded: one "
+                    f"that fails at once every time fails {most + 1} times in period_s = {policy.period_s:g}, for the "
+                    f"waits between (backoff) last {run_s(policy):.1f} s on average; expected {most} at most, or a "
+                    f"period_s of {_upwards(run_s(policy)):g} or more"
+                )
+
+    def _call(self, tenant: Tenant | None) -> Iterator[str]:
+        """Check that a call gives up an actor that gives up time and again, once all its vendors are spent."""
+        call = self.settings.supervisor
+        for actor in ACTORS:
+            names = self.settings.vendors_of(tenant, actor) if actor in SESSIONS else ("",)
+            try:
+                life_s = sum(run_s(self.settings.restart_policy(tenant, actor, name)) for name in names)
+            except ValueError:
+                continue  # it has been told
+            ladder_s = call.intensity * life_s + run_s(call.policy)
+            if ladder_s > call.period_s:
+                place = self.sources.place([("supervisor", "intensity"), ("supervisor", "period_s"), ("supervisor",)])
+                yield (
+                    f"{place}: {call.intensity} is never exceeded: {actor} gives up after {life_s:.1f} s on average, "
+                    f"{call.intensity + 1} times take {ladder_s:.0f} s and period_s is {call.period_s:g}: on_exhausted "
+                    f"would never come; expected fewer, or a longer period_s"
+                )
+                return
+
+    def _place(self, tenant: Tenant | None, actor: str, vendor: str, key: KeyPath) -> str:
+        """Return where what holds was said: the file and table that weigh most."""
+        tables: list[KeyPath] = [("actors", actor, "vendors", vendor)] if vendor else []
+        if not vendor or vendor in self.settings.vendors_of(tenant, actor)[-1:]:
+            tables.append(("actors", actor, "last"))
+        tables.append(("actors", actor))
+        return self.sources.place([(*table, *key) for table in tables], tenant=_id(tenant))
+
+
+def run_s(policy: RestartPolicy, intensity: int | None = None) -> float:
+    """Return how long a run of failures takes that exceeds the intensity, if attempts take no time, on average.
+
+    That is the waits between the failures: those from the first on, or from the second where that is a shorter run, for
+    waits grow and only the first is of another kind.
+    """
+    count = policy.intensity if intensity is None else intensity
+    waits = [policy.backoff.wait_s(streak, 0.5) for streak in range(count + 1)]
+    return min(sum(waits[:count]), sum(waits[1:])) if count else 0.0
+
+
+def _upwards(seconds: float) -> float:
+    return math.ceil(seconds * 10) / 10
+
+
+def _id(tenant: Tenant | None) -> str:
+    return tenant.id if tenant else ""

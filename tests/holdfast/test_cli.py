@@ -50,6 +50,12 @@ def told(
 
 Told = Callable[..., tuple[int, str]]
 
+
+def line_of(file: Path, part: str) -> int:
+    """Return the first line of a file that holds this, counted from 1."""
+    return next(number for number, line in enumerate(file.read_text().splitlines(), start=1) if part in line)
+
+
 # ── config check ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -58,7 +64,7 @@ def test_a_wrong_key_is_told_with_the_one_that_was_meant(told: Told, folder: Pat
     file.write_text(file.read_text().replace("[actors.stt.backoff]", "[actors.stt.backof]"))
     assert told("config", "check", "config/engine.toml") == (
         2,
-        "config/engine.toml: actors.stt.backof: unknown key; did you mean 'backoff'?\n",
+        f"config/engine.toml:{line_of(file, 'backof]')}: actors.stt.backof: unknown key; did you mean 'backoff'?\n",
     )
 
 
@@ -67,7 +73,8 @@ def test_a_wrong_key_is_told_with_the_one_that_was_meant(told: Told, folder: Pat
 def test_every_verb_refuses_a_wrong_key(verb: list[str], told: Told, folder: Path) -> None:
     file = folder / "config/engine.toml"
     file.write_text(file.read_text().replace("lead_s", "leed_s"))
-    assert told(*verb) == (2, "config/engine.toml: pacing.leed_s: unknown key; did you mean 'lead_s'?\n")
+    line = line_of(file, "leed_s")
+    assert told(*verb) == (2, f"config/engine.toml:{line}: pacing.leed_s: unknown key; did you mean 'lead_s'?\n")
 
 
 # ── serve ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

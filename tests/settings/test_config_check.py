@@ -30,5 +30,11 @@ def test_a_misspelt_key_is_told_by_the_path_as_it_was_typed_and_exits_2(tmp_path
     (tmp_path / "config").mkdir()
     misspelt = shipped.replace("[actors.stt.backoff]", "[actors.stt.backof]")
     (tmp_path / "config/engine.toml").write_text(misspelt, encoding="utf-8")
-    line = "config/engine.toml: actors.stt.backof: unknown key; did you mean 'backoff'?\n"
+    number = (
+        shipped.splitlines().index(
+            "[actors.stt.backoff] # full jitter: a wait is drawn evenly between minimum_s and what has grown"
+        )
+        + 1
+    )
+    line = f"config/engine.toml:{number}: actors.stt.backof: unknown key; did you mean 'backoff'?\n"
     assert checked("config/engine.toml", cwd=tmp_path) == (2, "", line)
