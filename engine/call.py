@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from engine.actors import agent, pacer, stt, tts, turn_detector, twilio_io
-from engine.actors.agent import Agent
+from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.pacer import Pacer
 from engine.actors.stt import STT
 from engine.actors.tts import TTS
@@ -28,6 +28,7 @@ from engine.actors.turn_detector import TurnDetector
 from engine.actors.twilio_io import TwilioIO
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.errands import END_CALL_TOOL, Errands
+from engine.health import Health
 from engine.loop import Loop, Remedy, SessionSeam, StepRaised, shown
 from engine.mailbox import Cell, Core, Envelope, SessionCore
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
@@ -45,6 +46,7 @@ from engine.messages.model import (
     AskModel,
     CallTool,
     CancelModel,
+    ModelAsked,
     ModelEnded,
     ModelFailed,
     ModelText,
@@ -55,7 +57,7 @@ from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript
 from engine.messages.records import Counted, Record, Timing
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,
@@ -67,12 +69,16 @@ from engine.messages.synthesis import (
     SynthesisEnded,
 )
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
-from engine.policy import RestartPolicy
+from engine.policy import RestartPolicy, splitmix64
 from engine.providers.contract import Model, Recogniser, Tools, ToolSchema, Voice
 from engine.scribe import Archive, Scribe
 from engine.supervisor import (
     ChildFailed,
+    ChildRestarted,
     ChildSpec,
+    ChildStalled,
+    FailedBack,
+    FailedOver,
     GaveUp,
     GaveUpError,
     Incarnation,
@@ -116,8 +122,10 @@ WIRING = Wiring(
         Edge(CallerIdle, "turn_detector", "agent"),
         Edge(LineClosed, "turn_detector", "agent"),
         Edge(CallOpened, "call", "agent"),
+        Edge(PolicyChanged, "call", "agent"),
         Edge(AskModel, "agent", "model"),
         Edge(CancelModel, "agent", "model"),
+        Edge(ModelAsked, "model", "agent"),
         Edge(ModelText, "model", "agent", bound=5000, set_aside=_REPEAT),
         Edge(ModelToolCall, "model", "agent", set_aside=_REPEAT),
         Edge(ModelEnded, "model", "agent", set_aside=_REPEAT),
@@ -189,10 +197,15 @@ class Cores:
 
 @attrs.frozen(kw_only=True)
 class ActorPolicy:
-    """How one actor is supervised: its own crashes and its session's. shutdown_s: what it may take to stop."""
+    """How one actor is supervised: its own crashes and its session's.
+
+    vendors: by name, for sessions with those whose failures are judged otherwise.
+    shutdown_s: what it may take to stop.
+    """
 
     restart: RestartType = RestartType.PERMANENT
     policy: RestartPolicy = RestartPolicy()
+    vendors: Mapping[str, RestartPolicy] = attrs.field(factory=dict)
     shutdown_s: float = 2.0
 
 
@@ -227,6 +240,8 @@ async def _unconcerned(_reason: str) -> None:
 class Plan:
     """All that a call is opened with.
 
+    recognisers, voices, models: in order of preference; each vendor once, and one at least.
+    health: what the process knows of them. seed: with it, the call's backoffs come again.
     endings: the engine's own tools that the model is offered.
     leaving: is told why the call ends before its line is closed: the phone network asks at once what comes next.
     """
@@ -237,9 +252,11 @@ class Plan:
     greeting: str
     cores: Cores
     policy: CallPolicy = CallPolicy()
-    recogniser: Recogniser
-    voice: Voice
-    model: Model
+    recognisers: tuple[Recogniser, ...]
+    voices: tuple[Voice, ...]
+    models: tuple[Model, ...]
+    health: Health = attrs.field(factory=lambda: Health(clock=trio.current_time))
+    seed: int | None = None
     tools: Tools
     archive: Archive
     vad: Vad
@@ -250,6 +267,7 @@ class Plan:
 
 
 _QUIET_FIELDS = {"happened_at", "history", "error"}
+_TOLD = ChildFailed | ChildStalled | RestartScheduled | ChildRestarted | FailedOver | FailedBack | GaveUp
 
 # ── the call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -279,6 +297,10 @@ class Call:
     seams: dict[str, SessionSeam[Any, Any]] = attrs.field(init=False, factory=dict)
     # In order of starting.
     supervisors: dict[str, Supervisor] = attrs.field(init=False)
+    # As it is now: an operator may change the plan's while the call runs.
+    policy: CallPolicy = attrs.field(init=False)
+    # Of the jitter of the supervisors that are still to be made; None: each draws its own.
+    _seed: int | None = attrs.field(init=False)
     # Where each sender's messages go, by their class.
     outlets: dict[str, dict[type, tuple[Port, ...]]] = attrs.field(init=False)
     _stopped: dict[str, trio.Event] = attrs.field(init=False, factory=dict)
@@ -294,6 +316,7 @@ class Call:
 
     def __attrs_post_init__(self) -> None:
         plan, tell = self.plan, self.tell
+        self.policy, self._seed = plan.policy, plan.seed
         self.log = log = structlog.get_logger("engine.call").bind(call_sid=plan.call_sid)
         self.trunk = Trunk(
             line=self.line,
@@ -306,7 +329,8 @@ class Call:
         )
         self.scribe = Scribe(archive=plan.archive, log=log)
         self.errands = Errands(
-            model=plan.model,
+            models=plan.models,
+            health=plan.health,
             tools=plan.tools,
             prompt=plan.prompt,
             endings=plan.endings,
@@ -365,7 +389,7 @@ class Call:
                     await self._say_goodbye()
                 await self._leave()
                 if not self._stopped["call"].is_set():
-                    with trio.move_on_after(self.plan.policy.closing_s):
+                    with trio.move_on_after(self.policy.closing_s):
                         await self._path_closed.wait()
             finally:
                 self.trunk.end("cancelled")
@@ -388,6 +412,19 @@ class Call:
         """End the call from outside: the caller is told goodbye, then the line is closed. Never waits."""
         self._dismissal = reason
         self._patience.cancel()
+
+    def change_policy(self, policy: CallPolicy, agent_policy: AgentPolicy) -> None:
+        """Go on under other policies, obeyed from the next decision on. Never waits.
+
+        What a call was opened with stays: how an actor's return is taken, who its vendors are.
+        """
+        self.policy = policy
+        for supervisor in self.supervisors.values():
+            supervisor.change_policy(policy.policy)
+        for name, supervisor in self.actors.items():
+            supervisor.change_policy(self._policy_of(name))
+        self._patience.deadline = min(self._patience.deadline, self.opened_at + policy.longest_s)
+        self.tell("call", PolicyChanged(policy=agent_policy))
 
     def counts(self) -> dict[str, int]:
         """Return what was dropped and set aside in this call, by edge, and the line's bad messages."""
@@ -431,7 +468,7 @@ class Call:
         if not self._left:
             self._left = True
             with trio.CancelScope(shield=True):
-                with trio.move_on_after(self.plan.policy.leaving_s):
+                with trio.move_on_after(self.policy.leaving_s):
                     await self.plan.leaving(self.reason)
                 await self.line.aclose()
 
@@ -446,7 +483,7 @@ class Call:
 
     async def _wind_up(self) -> None:
         """Stop the actors, work off their mailboxes, wait for the tools and the archive."""
-        shutdown_s = self.plan.policy.shutdown_s
+        shutdown_s = self.policy.shutdown_s
         await self._stop("call")
         self.errands.close()
         self.drain()
@@ -487,12 +524,28 @@ class Call:
         self, name: str, specs: Sequence[ChildSpec], *, strategy: Strategy = Strategy.ONE_FOR_ONE
     ) -> Supervisor:
         return self.supervisor_type(
-            name=name, specs=specs, strategy=strategy, policy=self.plan.policy.policy, on_event=self._event
+            name=name, specs=specs, strategy=strategy, policy=self.policy.policy, on_event=self._event, **self._seeded()
         )
+
+    def _seeded(self) -> dict[str, Any]:
+        """Return a supervisor's seed, each time another, if the call has one."""
+        if self._seed is None:
+            return {}
+        self._seed, _ = splitmix64(self._seed)
+        return {"seed": self._seed}
+
+    def _policy_of(self, name: str, vendor: str = "") -> RestartPolicy:
+        """Return how an actor's crashes are judged, or those of its session with a vendor."""
+        actor = self.policy.actors.get(name, ActorPolicy())
+        return actor.vendors.get(vendor, actor.policy)
+
+    def _vendors(self, name: str) -> "Sequence[Recogniser] | Sequence[Voice]":
+        """Return who may hold an actor's session, in order of preference."""
+        return self.plan.recognisers if name == "stt" else self.plan.voices
 
     def _actor(self, name: str) -> ChildSpec:
         """Make an actor's cell, loop and supervisor, and return it as a child of the call."""
-        policy = self.plan.policy.actors.get(name, ActorPolicy())
+        policy = self.policy.actors.get(name, ActorPolicy())
         first: Core = getattr(self.plan.cores, name)
         cell = self.cell_type(
             name, first, self.clock, on_stall=partial(self._stalled, name), on_lost=partial(self._lost, name)
@@ -508,23 +561,34 @@ class Call:
         )
         specs = [ChildSpec(id="loop", start=loop.run, shutdown_s=0.0)]
         if isinstance(first, SessionCore):
-            specs.append(ChildSpec(id="session", start=partial(self._session, name), shutdown_s=0.0))
-        supervisor = self.supervisor_type(name=name, specs=specs, policy=policy.policy, on_event=self._event)
+            names = [vendor.vendor for vendor in self._vendors(name)]
+            session = ChildSpec(
+                id="session",
+                start=partial(self._session, name),
+                shutdown_s=0.0,
+                alternatives=self.plan.health.of(name, names),
+                policy_of=partial(self._policy_of, name),
+            )
+            specs.append(session)
+        supervisor = self.supervisor_type(
+            name=name, specs=specs, policy=policy.policy, on_event=self._event, **self._seeded()
+        )
         self.cells[name], self.loops[name], self.actors[name] = cell, loop, supervisor
         return ChildSpec(id=name, start=supervisor.run, restart=policy.restart, shutdown_s=policy.shutdown_s)
 
     async def _session(self, name: str, *, task_status: Incarnation) -> None:
         """Hold one connection to the actor's vendor. It counts as up before it is: nobody waits for a vendor."""
         task_status.started()
-        vendor = self.plan.recogniser if name == "stt" else self.plan.voice
+        vendor = next(each for each in self._vendors(name) if each.vendor == task_status.alternative)
         seam = self.seam_type(
             self.cells[name],
             vendor.vendor,
             task_status.number,
-            stalled=partial(self._close_session, name),
+            stalled=partial(self._session_stalled, name),
             edges={edge.message: edge for edge in self.wiring.sent_by(f"{name}.session")},
             said=partial(self.plan.watch.session_said, name),
             bad=partial(self._bad_message, vendor.vendor),
+            away_since=self.seams[name].away_since if name in self.seams else None,
         )
         self.plan.watch.session_opening(name, vendor.vendor)
         self.seams[name] = seam
@@ -546,6 +610,9 @@ class Call:
     def _close_session(self, name: str, reason: str) -> None:
         if any(child.id == "session" for child in self.actors[name].children()):
             self.actors[name].cancel("session", reason)
+
+    def _session_stalled(self, name: str, reason: str) -> None:
+        self.actors[name].stalled("session", reason)
 
     # Ports: where edges end. None waits, none raises.
 
@@ -584,13 +651,15 @@ class Call:
     def _event(self, event: SupervisionEvent) -> None:
         """Log what a supervisor saw or decided: who, why, what next."""
         self.plan.watch.supervised(event)
-        if isinstance(event, ChildFailed | RestartScheduled | GaveUp):
+        if isinstance(event, _TOLD):
             details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
             self.log.warning(_snake(type(event).__name__), **details)
+        if isinstance(event, FailedOver) and not self.trunk.gone.is_set():
+            self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
 
     def _stalled(self, name: str, edge: Edge) -> None:
         self.log.error("actor_stalled", actor=name, edge=str(edge), bound=edge.bound)
-        self.actors[name].cancel("loop", f"stalled: {edge} is full")
+        self.actors[name].stalled("loop", f"stalled: {edge} is full")
 
     def _raised(self, report: StepRaised) -> None:
         self.log.error(
@@ -618,7 +687,7 @@ class Call:
 
     def _ask_to_repeat(self) -> None:
         """Have the caller asked to say it again; once for a burst of faults."""
-        if self.clock() - self._asked_to_repeat_at >= self.plan.policy.repeat_s and not self.trunk.gone.is_set():
+        if self.clock() - self._asked_to_repeat_at >= self.policy.repeat_s and not self.trunk.gone.is_set():
             self._asked_to_repeat_at = self.clock()
             self.log.warning("asked_to_repeat")
             self.tell("call", PlayNotice(clip=agent.REPEAT))

@@ -275,6 +275,7 @@ class SessionSeam(Generic[AskT, EventT]):
 
     Asks are queued from `started` on. Its own unread events, and nothing else, hold back its reading.
 
+    away_since: since when nobody was connected, seconds since the call opened; None: nobody has been missed.
     said: told of what it says: a SessionInfo, then its events.
     bad: told why, of each message of the vendor's that was dropped.
     """
@@ -288,6 +289,7 @@ class SessionSeam(Generic[AskT, EventT]):
     _asks_out: trio.MemoryReceiveChannel[AskT] = attrs.field(init=False)
     _credit: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(UNREAD_EVENTS))
     _edges: Mapping[type, Edge] = attrs.field(kw_only=True)
+    away_since: float | None = attrs.field(kw_only=True, default=None)
     said: Callable[[object], None] = attrs.field(kw_only=True, default=_unheard)
     bad: Callable[[str], None] = attrs.field(kw_only=True, default=_unheard)
 
@@ -299,7 +301,9 @@ class SessionSeam(Generic[AskT, EventT]):
         """Make this the present session; its core's `started` is the next thing it hears."""
         self.cell.connected = self.incarnation
         self.cell.serving = FROM_NO_SESSION
-        info = SessionInfo(vendor=self.vendor, incarnation=self.incarnation, aligned=aligned)
+        away_s = 0.0 if self.away_since is None else self.cell.clock() - self.away_since
+        self.away_since = None
+        info = SessionInfo(vendor=self.vendor, incarnation=self.incarnation, aligned=aligned, away_s=away_s)
         self.said(info)
         self.cell.put(Envelope(info, None, self.cell.clock(), self.incarnation))
 
@@ -320,6 +324,8 @@ class SessionSeam(Generic[AskT, EventT]):
 
     def closed(self) -> None:
         """The session is dead: what it still had to say is void, and asks go nowhere. Plain code, for a `finally`."""
+        if self.away_since is None:
+            self.away_since = self.cell.clock()
         if self.cell.connected == self.incarnation:
             self.cell.connected = self.cell.serving = FROM_NO_SESSION
 

@@ -22,6 +22,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from engine.health import Circuit
 from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 
 # A second gauge beside each counter, of when it was made: twice the lines, and Prometheus knows it by itself.
@@ -96,6 +97,10 @@ class Metrics:
     _answers: Histogram = attrs.field(init=False)
     _restarts: Counter = attrs.field(init=False)
     _given_up: Counter = attrs.field(init=False)
+    _stalls: Counter = attrs.field(init=False)
+    _fail_overs: Counter = attrs.field(init=False)
+    _fail_backs: Counter = attrs.field(init=False)
+    _circuits: Gauge = attrs.field(init=False)
     _steps_raised: Counter = attrs.field(init=False)
     _lost: Counter = attrs.field(init=False)
     _bad: Counter = attrs.field(init=False)
@@ -124,6 +129,17 @@ class Metrics:
         )
         self._restarts = self._counter("restarts", "Restarts of actors and sessions.", "actor", "child", "reason")
         self._given_up = self._counter("given_up", "Supervisors that gave up.", "supervisor")
+        self._stalls = self._counter("stalls", "Actors and sessions that gave no sign of life.", "actor", "child")
+        self._fail_overs = self._counter(
+            "fail_overs", "Sessions that went on with another vendor.", "actor", "was", "to"
+        )
+        self._fail_backs = self._counter("fail_backs", "Vendors that were given up, and are back.", "actor", "to")
+        self._circuits = self._gauge(
+            "vendor_circuit_open",
+            "1: new calls do without it; 0.5: one call tries it; 0: all is well.",
+            "work",
+            "vendor",
+        )
         self._steps_raised = self._counter("steps_raised", "Steps of cores that raised.", "actor", "remedy")
         self._lost = self._counter(
             "messages_lost", "Messages dropped at a full edge, or set aside.", "message", "reader", "reason"
@@ -203,6 +219,24 @@ class Metrics:
     def gave_up(self, supervisor: str) -> None:
         """A supervisor gave up."""
         self._given_up.labels(self._bounded("actor", supervisor)).inc()
+
+    def stalled(self, actor: str, child: str) -> None:
+        """An actor's loop or session gave no sign of life, and was killed."""
+        self._stalls.labels(self._bounded("actor", actor), self._bounded("child", child)).inc()
+
+    def failed_over(self, actor: str, was: str, now_on: str) -> None:
+        """A call goes on with another vendor."""
+        vendors = self._bounded("vendor", was), self._bounded("vendor", now_on)
+        self._fail_overs.labels(self._bounded("actor", actor), *vendors).inc()
+
+    def failed_back(self, actor: str, now_on: str) -> None:
+        """A vendor that had been given up was of use again."""
+        self._fail_backs.labels(self._bounded("actor", actor), self._bounded("vendor", now_on)).inc()
+
+    def circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
+        """What the process knows of a vendor has changed: `Health.changed`."""
+        level = {Circuit.CLOSED: 0.0, Circuit.HALF_OPEN: 0.5, Circuit.OPEN: 1.0}[circuit]
+        self._circuits.labels(self._bounded("work", work), self._bounded("vendor", vendor)).set(level)
 
     def step_raised(self, actor: str, remedy: str) -> None:
         """A core's step raised. remedy: the name of a `loop.Remedy`, in small letters."""

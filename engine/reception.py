@@ -22,6 +22,7 @@ from engine.codec.telephony import RATE_HZ
 from engine.codec.wire import shortened
 from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
+from engine.health import Circuit, Health
 from engine.loop import StepRaised, shown
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.errors import ConfigError, EngineBug, WireError
@@ -60,11 +61,11 @@ Whoever was cut off in any other way is told so when the phone network asks what
 
 @attrs.frozen(kw_only=True)
 class Team:
-    """Who serves a tenant's calls: shared by all of them."""
+    """Who serves a tenant's calls, in order of preference: shared by all of them. clips: in the first voice."""
 
-    recogniser: Recogniser
-    voice: Voice
-    model: Model
+    recognisers: tuple[Recogniser, ...]
+    voices: tuple[Voice, ...]
+    models: tuple[Model, ...]
     vad: Callable[[], Vad]
     clips: Mapping[str, bytes]
 
@@ -90,9 +91,17 @@ class Reception:
     urgent: Runner = attrs.field(default=attrs.Factory(lambda self: self.runner, takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     records: Recorder | None = None
+    health: Health = attrs.field(init=False)
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
     _steps: OrderedDict[str, NextStep] = attrs.field(init=False, factory=OrderedDict)
     _fewer: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.health = Health(clock=trio.current_time, changed=self._circuit_changed)
+
+    def _circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
+        _log.warning("vendor_circuit", work=work, vendor=vendor, circuit=circuit.value)
+        self.metrics.circuit_changed(work, vendor, circuit)
 
     async def answer(self, line: Line, ticket: Ticket) -> None:
         """Serve the call on `line` to its end. A line that never says `start` is closed, and said so in the log.
@@ -233,9 +242,10 @@ class Reception:
                 longest_s=tenant.limits.longest_call_s or settings.call.longest_call_s,
                 silence_s=settings.door.silence_s,
             ),
-            recogniser=team.recogniser,
-            voice=team.voice,
-            model=team.model,
+            recognisers=team.recognisers,
+            voices=team.voices,
+            models=team.models,
+            health=self.health,
             tools=ToolDesk(toolbox=toolbox, runner=self.tool_runner, store=self.store),
             archive=StoreArchive(store=self.store, runner=self.runner, stream_sid=start.stream_sid, ticket=ticket),
             vad=team.vad(),

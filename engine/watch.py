@@ -18,7 +18,10 @@ from engine.metrics import STAGES, Metrics, failure_kind
 from engine.supervisor import (
     ChildExited,
     ChildFailed,
+    ChildStalled,
     ChildStarted,
+    FailedBack,
+    FailedOver,
     GaveUp,
     GaveUpError,
     RestartScheduled,
@@ -99,6 +102,12 @@ class Watch:
                     self.metrics.vendor_failed(*self._sessions[actor], self._failure)
             case RestartScheduled(supervisor=actor, child=child):
                 self.metrics.restarted(actor, child, self._failure)
+            case ChildStalled(supervisor=actor, child=child):
+                self.metrics.stalled(actor, child)
+            case FailedOver(supervisor=actor, was=was, now_on=now_on):
+                self.metrics.failed_over(actor, was, now_on)
+            case FailedBack(supervisor=actor, now_on=now_on):
+                self.metrics.failed_back(actor, now_on)
             case GaveUp(supervisor=actor):
                 self.metrics.gave_up(actor)
             case _:

@@ -56,8 +56,8 @@ async def hire(
         await _tried(house.checks(tools_of))
         clips = [
             (
-                f"{teams[tenant.id].voice.vendor}: clips of {tenant.id}",
-                partial(house.clips, tenant, teams[tenant.id].voice),
+                f"{teams[tenant.id].voices[0].vendor}: clips of {tenant.id}",
+                partial(house.clips, tenant, teams[tenant.id].voices[0]),
             )
             for tenant in tenants.tenants
         ]
@@ -70,7 +70,7 @@ async def hire(
 
 @attrs.define(eq=False, kw_only=True)
 class _House:
-    """The vendors of a process, as they are opened. The first of each list in [call] is the one that serves."""
+    """The vendors of a process, as they are opened: all that any tenant's lists name, each once."""
 
     settings: Settings
     tenants: Tenants
@@ -85,20 +85,26 @@ class _House:
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what serves more than one tenant."""
-        call = self.settings.call
-        chosen = {"stt": call.stt[0], "llm": call.llm[0], "tts": call.tts[0]}
-        if "local" in chosen.values():
-            ear = {} if chosen["stt"] == "local" else {"recogniser": None}
-            voices = [tenant.voice_at("local", "heart") for tenant in self.tenants.tenants]
+        local = {work: self._served_by("local", work) for work in ("stt", "llm", "tts")}
+        if any(local.values()):
+            ear = {} if local["stt"] else {"recogniser": None}
             self.local = await open_local(
                 **ear,
-                voices=tuple(dict.fromkeys(voices)) if chosen["tts"] == "local" else (),
-                agent=chosen["llm"] == "local",
+                voices=tuple(dict.fromkeys(tenant.voice_at("local", "heart") for tenant in local["tts"])),
+                agent=bool(local["llm"]),
                 cores=self.settings.vendors.local.threads,
                 tell=self.progress,
             )
-        if chosen["llm"] == "anthropic":
+        if self._served_by("anthropic", "llm"):
             self.model = await stack.enter_async_context(aclosing(await _in_thread(self._claude)))
+
+    def _names(self, tenant: Tenant, work: str) -> tuple[str, ...]:
+        names: tuple[str, ...] = getattr(self.settings.call, work)
+        return names
+
+    def _served_by(self, vendor: str, work: str) -> list[Tenant]:
+        """Return the tenants in whose list for a work a vendor stands."""
+        return [tenant for tenant in self.tenants.tenants if vendor in self._names(tenant, work)]
 
     # The vendors' own packages take up to 1.5 s to import: only where they are asked for, and in a thread, so that a
     # Ctrl-C is heard meanwhile.
@@ -143,15 +149,15 @@ class _House:
     async def team(self, tenant: Tenant) -> Team:
         """Return who serves a tenant's calls; the clips are still to be rendered."""
         return Team(
-            recogniser=await self._ear(tenant),
-            voice=await self._voice(tenant),
-            model=await self._mind(tenant),
+            recognisers=tuple([await self._ear(tenant, name) for name in self._names(tenant, "stt")]),
+            voices=tuple([await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
+            models=tuple([await self._mind(tenant, name) for name in self._names(tenant, "llm")]),
             vad=FrameVad,
             clips={},
         )
 
-    async def _ear(self, tenant: Tenant) -> Recogniser:
-        if self.settings.call.stt[0] == "local":
+    async def _ear(self, tenant: Tenant, name: str) -> Recogniser:
+        if name == "local":
             assert self.local is not None
             assert self.local.recogniser is not None, "it was asked for"
             return self.local.recogniser
@@ -159,18 +165,18 @@ class _House:
             self.ears[tenant.language] = await _in_thread(partial(self._deepgram, tenant))
         return self.ears[tenant.language]
 
-    async def _voice(self, tenant: Tenant) -> Voice:
-        if self.settings.call.tts[0] == "local":
+    async def _voice(self, tenant: Tenant, name: str) -> Voice:
+        if name == "local":
             assert self.local is not None
             return self.local.voices[tenant.voice_at("local", "heart")]
-        name = tenant.voice_at("elevenlabs", self.settings.vendors.elevenlabs.voice)
-        spoken = f"{name}, {tenant.language}"
+        spoken = f"{tenant.voice_at('elevenlabs', self.settings.vendors.elevenlabs.voice)}, {tenant.language}"
         if spoken not in self.voices:
             self.voices[spoken] = await _in_thread(partial(self._elevenlabs, tenant))
         return self.voices[spoken]
 
-    async def _mind(self, tenant: Tenant) -> Model:
-        if self.model is not None:
+    async def _mind(self, tenant: Tenant, name: str) -> Model:
+        if name == "anthropic":
+            assert self.model is not None
             return self.model
         assert self.local is not None
         zone = ZoneInfo((tenant.clinic or {}).get("timezone", "UTC"))
@@ -185,7 +191,7 @@ class _House:
         for name, voice in self.voices.items():
             first.append((f"elevenlabs (voice {name})", voice.check))
         if self.model is not None:
-            for tenant in self.tenants.tenants:
+            for tenant in self._served_by("anthropic", "llm"):
                 check = partial(self.model.check, system=tenant.prompt, tools=tools_of(tenant))
                 first.append((f"anthropic ({self.settings.vendors.anthropic.model}, {tenant.id})", check))
         return first

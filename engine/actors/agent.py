@@ -1,8 +1,14 @@
-"""Agent: holds the conversation, asks the model, runs its tools, and says what it answers, piece by piece."""
+"""Agent: holds the conversation, asks the model, runs its tools, and says what it answers, piece by piece.
+
+What becomes of a request that fails. Its unsaid rest is forgotten. If the policy knows a remedy, the same model is asked
+once more, else the next in the list; the tools that it had called are waited for first, and their answers are shown.
+Had it spoken already, it is asked to go on from there, in a note of that one request. When nobody is left, an apology
+ends the reply. None of this is heard but as a pause, in which a phrase of ours tells the caller to wait.
+"""
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Self, TypeAlias, assert_never
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
@@ -14,6 +20,7 @@ from engine.messages.model import (
     AskModel,
     CallTool,
     CancelModel,
+    ModelAsked,
     ModelEnded,
     ModelFailed,
     ModelText,
@@ -23,8 +30,9 @@ from engine.messages.model import (
 from engine.messages.playout import Played
 from engine.messages.records import Record, Timing
 from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+from engine.policy import REASONS, Answer
 
 Inbox: TypeAlias = (
     CallOpened
@@ -32,12 +40,14 @@ Inbox: TypeAlias = (
     | BargedIn
     | CallerIdle
     | Played
+    | ModelAsked
     | ModelText
     | ModelToolCall
     | ModelEnded
     | ModelFailed
     | ToolReturned
     | LineClosed
+    | PolicyChanged
     | Tick
 )
 
@@ -58,16 +68,35 @@ TOOL_LOST = "the answer was lost; what the tool does may be done all the same: l
 """What a model is told of a tool whose answer never came."""
 
 GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
-CONNECTING, STOPPING = "transfer", "stopping"
+CONNECTING, STOPPING, ONE_MOMENT = "transfer", "stopping", "one_moment"
 """The clips that an engine needs, by name."""
+
+OVERLOADED: Final = frozenset({"429", "503", "529", "overloaded_error", "rate_limit_error"})
+"""What vendors call it when they are asked too much at once: the same again works, but not at the same moment."""
+
+GO_ON: Final = "your answer was cut off after: “{said}” Go on from there, without repeating it."
+"""What a model is told that is to end what was begun: by itself, or by another that died."""
+
+WAITS: Final = "the caller was told to wait a moment, and waits for your answer"
+"""What a model is told when nothing but our own phrase stands after what it is asked."""
+
+SILENT: Final = ("slow",)
+"""The kinds of a failure that consists in nothing having come."""
 
 
 @attrs.frozen(kw_only=True)
 class AgentPolicy:
-    """How long a model is waited for, and what is said when it does not come.
+    """How long a model is waited for, and what is done and said when it does not come.
 
-    first_token_s: 2.5: twice what a slow model needs; then one retry, then an apology.
+    first_token_s: 2.5: twice what a slow model needs; then it is asked again, or another is.
     stall_s: between two tokens. 5.0: a model that paused this long has not been seen to go on.
+    models: their names, in order of preference; empty where there is one and nobody cares who.
+    reasons: what a kind of failure leads to. The first of a failure's kinds that stands here decides; else it is asked
+        again.
+    retries: of one model, since its last whole answer. 1: what fails twice in a row is down, and the caller waits.
+    retry_s: pause before an overloaded model is asked again. 0.25: heard as nothing, and no fixed time would do better.
+    filler_s: from the end of the caller's turn to the phrase that tells to wait, if nothing was said by then; not at all
+        where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
@@ -79,6 +108,11 @@ class AgentPolicy:
 
     first_token_s: float = 2.5
     stall_s: float = 5.0
+    models: tuple[str, ...] = ()
+    reasons: Mapping[str, Answer] = REASONS
+    retries: int = 1
+    retry_s: float = 0.25
+    filler_s: float = 1.8
     settle_s: float = 0.5
     tools_s: float = 10.0
     human: bool = False
@@ -86,28 +120,48 @@ class AgentPolicy:
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
 
+    def answer(self, kinds: Iterable[str]) -> Answer:
+        """Return what a failure of these kinds leads to."""
+        return next((self.reasons[kind] for kind in kinds if kind in self.reasons), Answer.RESTART)
+
 
 @attrs.frozen(kw_only=True)
 class Reply:
     """The reply in hand.
 
-    request: the model's request under way, or "" while its tools run.
-    pieces: handed out so far, clips included. said: how many of them when this request began.
-    rounds, retries: requests made for this turn, and how many of them because one failed.
-    tokens: texts that came for this request. ending: why the call ends after this reply, or "".
-    due: when the model has been silent too long.
+    request: the model's request under way, or "" while its tools run, or before it is made again.
+    vendor: who was asked.
+    pieces: handed out so far, clips included. said: how many of them were not this request's. filled: one of them told
+        the caller to wait.
+    rounds: whole answers of this turn, tools between them.
+    retries: requests that failed since the last whole answer, at this model. died: any of this turn has failed; cut: in
+        the middle of its words. without: models that are done with.
+    tokens, called: texts that came for this request, and tools that it asked for.
+    ending: why the call ends after this reply, or "".
+    due: when the model has been silent too long, or is to be asked again.
     """
 
     turn: int
     request: str = ""
+    vendor: str = ""
     rest: Speakable = Speakable()
     pieces: int = 0
     said: int = 0
+    filled: bool = False
     rounds: int = 0
     retries: int = 0
+    died: bool = False
+    cut: bool = False
+    without: tuple[str, ...] = ()
     tokens: int = 0
+    called: int = 0
     ending: str = ""
     due: float = NEVER
+
+    @property
+    def wordless(self) -> bool:
+        """Whether nothing was said but that the caller should wait."""
+        return self.pieces == int(self.filled)
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +189,8 @@ class Agent:
     tools: frozenset[str] = frozenset()
     tools_due: float = NEVER
     settling: Settling | None = None
+    # When the caller, to whom nothing has been said since, is told to wait.
+    filler_due: float = NEVER
     idle_asked: int = 0
     # Turns in a row that ended in an apology.
     failed: int = 0
@@ -147,19 +203,19 @@ class Agent:
         """When the model, a tool or the Pacer has been silent too long."""
         reply_due = NEVER if self.reply is None else self.reply.due
         settling_due = NEVER if self.settling is None else self.settling.due
-        return min(reply_due, settling_due, self.tools_due)
+        return min(reply_due, settling_due, self.tools_due, self.filler_due)
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
         match message:
-            case ModelText() | ModelToolCall() | ModelEnded() | ModelFailed():
+            case ModelAsked() | ModelText() | ModelToolCall() | ModelEnded() | ModelFailed():
                 if self.reply is None or self.reply.request != message.request:
                     return self, []  # of a request that was cancelled
                 return self._heard_model(self.reply, message, now)
             case ToolReturned():
                 return self._tool_returned(message, now)
             case TurnEnded(turn=turn, text=text):
-                core = attrs.evolve(self, idle_asked=0)
+                core = attrs.evolve(self, idle_asked=0)._patient_until(now)
                 return _chain(core._added(CallerSaid(turn=turn, text=text), now), lambda core: core._go_on(now))
             case BargedIn(turn=turn):
                 return self._interrupted(turn, now)
@@ -172,8 +228,10 @@ class Agent:
             case CallerIdle(turn=turn):
                 return self._idle(turn, now)
             case LineClosed():
-                core = attrs.evolve(self, reply=None, settling=None, line=message)
+                core = attrs.evolve(self, reply=None, settling=None, filler_due=NEVER, line=message)
                 return core, [*self._cancelled(), message]
+            case PolicyChanged(policy=policy):
+                return (attrs.evolve(self, policy=policy) if isinstance(policy, AgentPolicy) else self), []
             case Tick():
                 return self._due(now)
             case _:
@@ -187,30 +245,45 @@ class Agent:
             return self, []
         if self.reply is None:
             turn = self._question()
-            return self._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
-        return (self, []) if self.reply.request else self._asks(self.reply, now)
+            return self._patient_until(now)._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
+        pauses = now < self.reply.due < NEVER
+        return (self, []) if self.reply.request or pauses else self._asks(self.reply, now)
 
     def _asks(self, reply: Reply, now: float) -> "Step":
         request = f"r{self.asked + 1}"
         reply = attrs.evolve(
             reply,
             request=request,
-            rounds=reply.rounds + 1,
+            vendor="",
             said=reply.pieces,
+            called=0,
             tokens=0,
             due=now + self.policy.first_token_s,
         )
         core = attrs.evolve(self, asked=self.asked + 1, reply=reply)
+        shown = self._shown(reply)
+        return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.without)]
+
+    def _shown(self, reply: Reply) -> tuple[Entry, ...]:
+        """Return what the model is shown: never its own words last. The note is no part of the conversation: what was
+        said is one answer, and no later turn need know that it took two requests.
+        """
         shown = self.conversation[: self._place(reply.turn)]
-        return core, [AskModel(request=request, turn=reply.turn, conversation=shown)]
+        match shown[-1:]:
+            case (AgentSaid(turn=reply.turn, text=text),):
+                return (*shown, Noted(turn=reply.turn, text=GO_ON.format(said=text) if reply.cut else WAITS))
+            case _:
+                return shown
 
     def _heard_model(self, reply: Reply, message: "FromModel", now: float) -> "Step":
         match message:
+            case ModelAsked(vendor=vendor):
+                return attrs.evolve(self, reply=attrs.evolve(reply, vendor=vendor)), []
             case ModelText(text=text):
                 rest, pieces = reply.rest.push(text)
                 alive = attrs.evolve(reply, rest=rest, tokens=reply.tokens + 1, due=now + self.policy.stall_s)
                 first: list[object] = (
-                    [] if reply.tokens or reply.pieces else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
+                    [] if reply.tokens or not reply.wordless else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
                 )
                 return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
             case ModelToolCall():
@@ -218,52 +291,89 @@ class Agent:
             case ModelEnded(stop=stop):
                 core = attrs.evolve(self, failed=0)
                 return _chain(core._flushed(reply, now), lambda core: core._model_ended(stop, now))
-            case ModelFailed(refused=refused):
-                return self._failed(reply, now, again=not refused)
+            case ModelFailed(vendor=vendor, kinds=kinds):
+                return self._failed(attrs.evolve(reply, vendor=vendor or reply.vendor), kinds, now)
             case _:
                 assert_never(message)
 
     def _calls_tool(self, call: ModelToolCall, now: float) -> "Step":
-        """Ask for a run of the tool. The engine's own tool runs nowhere: its answer is what will happen."""
+        """Ask for a run of the tool. The engine's own tool runs nowhere: its answer is what will happen.
+
+        Nor does one that ran already, for a request that died: who asks again is given the answer that there is.
+        """
         reply = _held(self.reply)
         called = ToolCalled(turn=reply.turn, id=call.id, name=call.name, arguments=call.arguments)
-        waits = attrs.evolve(reply, due=now + self.policy.stall_s)
+        waits = attrs.evolve(reply, called=reply.called + 1, due=now + self.policy.stall_s)
+        if call.id in self.tools:
+            return attrs.evolve(self, reply=waits), []
         if call.name in ENDINGS:
             ending, told = ENDINGS[call.name]
             answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value=told)
             core = attrs.evolve(self, reply=attrs.evolve(waits, ending=ending))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
+        known = self._ran(reply, call)
+        if known is not None:
+            again = attrs.evolve(known, turn=reply.turn, id=call.id)
+            core = attrs.evolve(self, reply=waits)
+            return _chain(core._added(called, now), lambda core: core._added(again, now))
         core = attrs.evolve(self, reply=waits, tools=self.tools | {call.id}, tools_due=now + self.policy.tools_s)
         core, effects = core._added(called, now)
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
 
+    def _ran(self, reply: Reply, call: ModelToolCall) -> ToolAnswered | None:
+        """Return the answer to the same call, made before: by its id; or, once a request of the turn died, by its words."""
+        answers = {each.id: each for each in self.conversation if isinstance(each, ToolAnswered)}
+        for each in self.conversation:
+            if not isinstance(each, ToolCalled) or each.id not in answers:
+                continue
+            same = (each.turn, each.name, each.arguments) == (reply.turn, call.name, call.arguments)
+            if each.id == call.id or (reply.died and same):
+                return answers[each.id]
+        return None
+
     def _model_ended(self, stop: str, now: float) -> "Step":
         reply = _held(self.reply)
         # A model may stop for tools and have asked for none: there is nothing to go on with.
-        answered = isinstance(self.conversation[self._place(reply.turn) - 1], ToolAnswered) and not reply.ending
-        ran_tools = stop == "tool_use" and (self.tools or answered)
+        ran_tools = stop == "tool_use" and (self.tools or (reply.called and not reply.ending))
         if not ran_tools:
             return self._finished(now)
-        if reply.rounds >= self.policy.rounds:
+        rounds = reply.rounds + 1
+        if rounds >= self.policy.rounds:
             return _chain(self._says_clip(APOLOGY, now), lambda core: core._finished(now))
         # From here on nobody is late: a tool has its own time limit, and it always returns.
-        waits = attrs.evolve(self, reply=attrs.evolve(reply, request="", due=NEVER))
-        return waits._go_on(now)
+        waits = attrs.evolve(reply, request="", rounds=rounds, retries=0, cut=False, due=NEVER)
+        return attrs.evolve(self, reply=waits)._go_on(now)
 
-    def _failed(self, reply: Reply, now: float, *, again: bool) -> "Step":
-        """Ask once more if nothing was said for this request, else end the reply with an apology."""
-        if again and reply.retries == 0 and reply.pieces == reply.said:
-            # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
-            waits = attrs.evolve(reply, request="", retries=1, rest=Speakable(), due=NEVER)
-            return attrs.evolve(self, reply=waits)._go_on(now)
-        core = attrs.evolve(self, failed=self.failed + 1)
+    def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
+        """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
+        remedy = self.policy.answer(kinds)
+        # Its words that were not said are not missed: who goes on is told of those that were.
+        reply = attrs.evolve(
+            reply, request="", rest=Speakable(), due=NEVER, died=True, cut=reply.cut or reply.pieces > reply.said
+        )
+        without = (*reply.without, reply.vendor or next(self._models_left(reply.without), ""))
+        if reply.ending and not self.tools:
+            return attrs.evolve(self, reply=reply)._finished(now)
+        # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
+        if remedy is Answer.RESTART and reply.retries < self.policy.retries:
+            pause_s = self.policy.retry_s if OVERLOADED.intersection(kinds) else 0.0
+            again = attrs.evolve(reply, retries=reply.retries + 1, due=now + pause_s if pause_s else NEVER)
+            return attrs.evolve(self, reply=again)._go_on(now)
+        if remedy is not Answer.END and any(self._models_left(without)):
+            other = attrs.evolve(reply, retries=0, without=without)
+            return attrs.evolve(self, reply=other)._go_on(now)
+        core = attrs.evolve(self, reply=reply, failed=self.failed + 1)
         gives_up = self.policy.human and core.failed >= self.policy.failures
+        ending = "gave_up" if remedy is Answer.END else "transfer" if gives_up else ""
         return _chain(
-            core._flushed(reply, now),
-            lambda core: core._ending("transfer") if gives_up else (core, []),
-            lambda core: core._says_clip(CONNECTING if gives_up else APOLOGY, now),
+            core._ending(ending) if ending else (core, []),
+            lambda core: core._says_clip(CONNECTING if ending == "transfer" else APOLOGY, now),
             lambda core: core._finished(now),
         )
+
+    def _models_left(self, without: tuple[str, ...]) -> Iterator[str]:
+        """Return who can still be asked, in order of preference."""
+        return (name for name in self.policy.models if name not in without)
 
     def _ending(self, why: str) -> "Step":
         """End the call after the reply in hand."""
@@ -272,7 +382,7 @@ class Agent:
     def _finished(self, now: float) -> "Step":
         """End the reply in hand; a reply without a word is an apology, or what fits the end that it makes."""
         reply = _held(self.reply)
-        if not reply.pieces:
+        if reply.wordless:
             clip = {"": APOLOGY, "transfer": CONNECTING}.get(reply.ending, GOODBYE)
             return _chain(self._says_clip(clip, now), lambda core: core._finished(now))
         effects: list[object] = [ReplyEnded(turn=reply.turn, pieces=reply.pieces)]
@@ -300,15 +410,39 @@ class Agent:
             lost = [ToolReturned(id=each, ok=False, value=TOOL_LOST) for each in sorted(self.tools)]
             for result in lost:
                 step = _chain(step, lambda core, result=result: core._tool_returned(result, now))  # type: ignore[misc]
+        step = _chain(step, lambda core: core._reply_due(now))
+        return _chain(step, lambda core: core._filled(now)) if self.filler_due <= now else step
+
+    def _reply_due(self, now: float) -> "Step":
         reply = self.reply
-        if reply is not None and reply.due <= now:
-            step = _chain(
-                step, lambda core: (core, core._cancelled()), lambda core: core._failed(reply, now, again=True)
-            )
-        return step
+        if reply is None or reply.due > now:
+            return self, []
+        if not reply.request:  # the pause is over
+            return attrs.evolve(self, reply=attrs.evolve(reply, due=NEVER))._go_on(now)
+        silent = CancelModel(request=reply.request, stalled=True)
+        return _chain((self, [silent]), lambda core: core._failed(reply, SILENT, now))
 
     def _cancelled(self) -> list[object]:
         return [CancelModel(request=self.reply.request)] if self.reply is not None and self.reply.request else []
+
+    # The wait.
+
+    def _patient_until(self, now: float) -> Self:
+        """Return the core that will tell the caller to wait, if nothing is said before; once for each wait."""
+        if ONE_MOMENT not in self.policy.phrases or self.line is not None or self.filler_due < NEVER:
+            return self
+        busy = self.reply is not None and not self.reply.wordless  # in the middle of an answer: this one comes after it
+        return self if busy else attrs.evolve(self, filler_due=now + self.policy.filler_s)
+
+    def _filled(self, now: float) -> "Step":
+        """Tell the caller to wait, unless something was said, or there is nothing to wait for."""
+        core = attrs.evolve(self, filler_due=NEVER)
+        reply = self.reply or Reply(turn=self._question())
+        if reply.pieces or reply.turn <= self.answered:
+            return core, []
+        # It is none of the request's words: those are counted from after it.
+        reply = attrs.evolve(reply, filled=True, said=reply.said + 1)
+        return attrs.evolve(core, reply=reply)._says_clip(ONE_MOMENT, now)
 
     # The caller's side.
 
@@ -320,6 +454,7 @@ class Agent:
             reply=None if over else self.reply,
             answered=max(self.answered, turn),
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
+            filler_due=NEVER if over or self.reply is None else self.filler_due,
             farewell=-1,
         )
         return core, self._cancelled() if over else []
@@ -359,7 +494,7 @@ class Agent:
 
     def _announced(self, turn: int, clip: str, now: float) -> "Step":
         """Say a clip as the whole of a turn."""
-        core = attrs.evolve(self, answered=max(self.answered, turn))
+        core = attrs.evolve(self, answered=max(self.answered, turn), filler_due=NEVER)
         said = AgentSaid(turn=turn, text=self.policy.phrases[clip])
         effects: list[object] = [PlayClip(turn=turn, index=0, clip=clip), ReplyEnded(turn=turn, pieces=1)]
         return _chain(core._added(said, now), lambda core: (core, effects))
@@ -377,14 +512,14 @@ class Agent:
         effects: list[object] = [
             Sentence(turn=reply.turn, index=first + count, text=text) for count, text in enumerate(pieces)
         ]
-        if first == 0:
+        if reply.wordless:
             effects.append(Timing(turn=reply.turn, stage="first_clause", at_s=now))
-        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)))
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)), filler_due=NEVER)
         return _chain((core, effects), lambda core: core._said(reply, " ".join(pieces), now))
 
     def _says_clip(self, clip: str, now: float) -> "Step":
         reply = _held(self.reply)
-        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1))
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1), filler_due=NEVER)
         effects: list[object] = [PlayClip(turn=reply.turn, index=reply.pieces, clip=clip)]
         return _chain((core, effects), lambda core: core._said(reply, self.policy.phrases[clip], now))
 
@@ -425,6 +560,7 @@ class Agent:
             tools=frozenset(map(str, suspect.tools)),
             tools_due=float(suspect.tools_due),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
+            filler_due=float(suspect.filler_due),
             idle_asked=int(suspect.idle_asked),
             failed=int(suspect.failed),
             farewell=int(suspect.farewell),
@@ -434,6 +570,7 @@ class Agent:
         """Return a new core with the suspect's numbers, which stores after what was stored."""
         return attrs.evolve(
             self,
+            policy=suspect.policy if isinstance(suspect.policy, AgentPolicy) else self.policy,
             stored=int(suspect.stored) + len(suspect.conversation),
             asked=int(suspect.asked),
             answered=int(suspect.answered),
@@ -441,7 +578,7 @@ class Agent:
         )
 
 
-FromModel: TypeAlias = ModelText | ModelToolCall | ModelEnded | ModelFailed
+FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelEnded | ModelFailed
 Step: TypeAlias = tuple[Agent, list[object]]
 
 

@@ -14,8 +14,20 @@ class SessionInfo:
 
     incarnation: counts the sessions of this actor in this call, from 1.
     aligned: it says which words its audio holds, and when (voices only).
+    away_s: how long there was no session, since the one before ended, or the first attempt at one failed.
     """
 
     vendor: str
     incarnation: int
     aligned: bool = False
+    away_s: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class PolicyChanged:
+    """The operator wants another policy: it is obeyed from the next decision on.
+
+    policy: of the class that the core has one of.
+    """
+
+    policy: object

@@ -167,7 +167,7 @@ class Outage:
 
     def strike(self, call: "Call") -> None:
         """Shut the door."""
-        vendor = call.plan.recogniser if self.actor == "stt" else call.plan.voice
+        vendor = (call.plan.recognisers if self.actor == "stt" else call.plan.voices)[0]
         assert isinstance(vendor, VirtualRecogniser | VirtualVoice)
         vendor.door.shut_until = trio.current_time() + self.lasts_s
         if len(call.actors[self.actor].children()) > 1:

@@ -62,6 +62,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "value": st.just("done"),
     "stop": st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]),
     "reason": st.just("why"),
+    "away_s": st.sampled_from([0.0, 0.4, 7.0]),
+    "policy": st.just(AgentPolicy()),
     **dict.fromkeys(["voiced", "is_final", "speech_final", "ok", "refused", "settled"], st.booleans()),
 }
 

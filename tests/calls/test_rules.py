@@ -296,7 +296,7 @@ class Haunted(VirtualCall):
 
     async def run(self) -> str:
         async with trio.open_nursery() as nursery:
-            voice = self.plan.voice
+            voice = self.plan.voices[0]
             assert isinstance(voice, ZombieVoice)
             voice.grave.nursery = nursery
             reason = await super().run()
@@ -406,7 +406,7 @@ def cores(**changed: Callable[[Any], Any]) -> Replan:
 
 def slow(plan: Plan) -> Plan:
     """Return the plan with a model that takes its time, so that there is more of a reply to come when it is cut."""
-    return attrs.evolve(plan, model=VirtualModel(answer=answer, token_s=0.12))
+    return attrs.evolve(plan, models=(VirtualModel(answer=answer, token_s=0.12),))
 
 
 def _as(kind: type) -> Callable[[Any], Any]:
@@ -478,7 +478,7 @@ def starved(outcome: Outcome) -> list[str]:
 
 def at_once(plan: Plan) -> Plan:
     """Return the plan with a voice that says all it has to say in no time, a frame at a time."""
-    return attrs.evolve(plan, voice=VirtualVoice(chunk_frames=1, pace=1e6))
+    return attrs.evolve(plan, voices=(VirtualVoice(chunk_frames=1, pace=1e6),))
 
 
 def talkative(script: VirtualScript, dice: random.Random) -> VirtualScript:
@@ -577,8 +577,8 @@ ROWS = (
         "children are shielded, and their deaths caught in groups",
         Passes,
         prepare=lambda script, dice: attrs.evolve(script, cancel_at=1.0 + dice.random() * 5.0),
-        replan=lambda plan: attrs.evolve(plan, recogniser=BreakingRecogniser()),
-        instead=lambda plan: attrs.evolve(plan, recogniser=BreakingRecogniser()),
+        replan=lambda plan: attrs.evolve(plan, recognisers=(BreakingRecogniser(),)),
+        instead=lambda plan: attrs.evolve(plan, recognisers=(BreakingRecogniser(),)),
     ),
     Row("a fresh core gets the same message", Impatient, at_words),
     Row("a session is asked from `started` on", Eager, kills),
@@ -597,8 +597,8 @@ ROWS = (
         Credulous,
         voice_dies,
         breaks_in,
-        replan=lambda plan: attrs.evolve(plan, voice=ZombieVoice()),
-        instead=lambda plan: attrs.evolve(plan, voice=ZombieVoice()),
+        replan=lambda plan: attrs.evolve(plan, voices=(ZombieVoice(),)),
+        instead=lambda plan: attrs.evolve(plan, voices=(ZombieVoice(),)),
         instead_type=Haunted,
     ),
     Row(

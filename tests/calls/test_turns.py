@@ -85,7 +85,7 @@ def test_a_draft_that_is_taken_back_does_not_cost_the_answer() -> None:
         return Say(words=LONG), MakeNoise(frames=dice.randint(5, 10), after_s=0.45 + 0.4 * dice.random(), draft="uh")
 
     def pending(plan: Plan) -> Plan:
-        return attrs.evolve(plan, model=VirtualModel(answer=answer_to, first_token_s=0.8))
+        return attrs.evolve(plan, models=(VirtualModel(answer=answer_to, first_token_s=0.8),))
 
     assert not found(calls(steps, pending), uncut)
 

@@ -239,7 +239,7 @@ def test_a_whole_call_is_written_down_edge_by_edge(tmp_path: Path) -> None:
     def replan(plan: Plan) -> Plan:
         recordings.append(made.record(plan.call_sid))
         watch = Watch(metrics=Metrics(), tenant="dental", recording=recordings[0])
-        return attrs.evolve(plan, watch=watch, recogniser=TappedRecogniser())
+        return attrs.evolve(plan, watch=watch, recognisers=(TappedRecogniser(),))
 
     outcome = play(3, replan=replan)
     written(made)

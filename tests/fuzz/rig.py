@@ -170,13 +170,13 @@ def tenant(id_: str) -> Tenant:
 
 def team(of: Tenant, **vendors: Any) -> Team:
     """Return who serves it: vendors that need no wire, but for those that are given."""
-    serving = {
-        "recogniser": VirtualRecogniser(),
-        "voice": VirtualVoice(),
-        "model": VirtualModel(answer=answer),
-        **vendors,
-    }
-    return Team(vad=ToneVad, clips={name: spoken_text(text)[0] for name, text in of.clips.items()}, **serving)
+    return Team(
+        recognisers=(vendors.get("recogniser", VirtualRecogniser()),),
+        voices=(vendors.get("voice", VirtualVoice()),),
+        models=(vendors.get("model", VirtualModel(answer=answer)),),
+        vad=ToneVad,
+        clips={name: spoken_text(text)[0] for name, text in of.clips.items()},
+    )
 
 
 @attrs.define(eq=False)

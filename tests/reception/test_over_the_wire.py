@@ -53,9 +53,9 @@ class BrokenVoice(VirtualVoice):
 def reception(tmp_path: Path) -> Iterator[Reception]:
     with Businesses() as businesses, Store.open(f"sqlite:///{tmp_path / 'calls.sqlite3'}") as store:
         team = Team(
-            recogniser=VirtualRecogniser(),
-            voice=BrokenVoice(),
-            model=VirtualModel(answer=str),
+            recognisers=(VirtualRecogniser(),),
+            voices=(BrokenVoice(),),
+            models=(VirtualModel(answer=str),),
             vad=ToneVad,
             clips={name: spoken_text(text)[0] for name, text in TENANT.clips.items()},
         )

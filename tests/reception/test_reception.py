@@ -103,9 +103,9 @@ def reception(store: Store, tmp_path: Path) -> Iterator[Reception]:
 
 def team(tenant: Tenant) -> Team:
     return Team(
-        recogniser=VirtualRecogniser(),
-        voice=VirtualVoice(),
-        model=VirtualModel(answer=lambda text: f"you said {text}"),
+        recognisers=(VirtualRecogniser(),),
+        voices=(VirtualVoice(),),
+        models=(VirtualModel(answer=lambda text: f"you said {text}"),),
         vad=ToneVad,
         clips={name: spoken_text(text)[0] for name, text in tenant.clips.items()},
     )
@@ -326,7 +326,7 @@ async def test_a_transfer_is_announced_heard_and_then_dialled(
     reception: Reception, autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     reception.tenants = {"clinic": attrs.evolve(TENANT, human_number="+15550100003")}
-    reception.teams = {"clinic": attrs.evolve(team(TENANT), model=Connecting(answer=str))}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), models=(Connecting(answer=str),))}
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(4.0)
@@ -348,7 +348,7 @@ async def test_a_tenant_without_a_human_number_offers_no_transfer(
             yield ModelText(request=request.id, text="hello")
             yield ModelEnded(request=request.id, stop="end_turn")
 
-    reception.teams = {"clinic": attrs.evolve(team(TENANT), model=Noting(answer=str))}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), models=(Noting(answer=str),))}
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(4.0)
@@ -433,7 +433,7 @@ async def test_a_call_whose_voice_is_gone_for_good_apologises_and_is_closed_as_g
         async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
             raise ProviderDown("gone")
 
-    reception.teams = {"clinic": attrs.evolve(team(TENANT), voice=Mute())}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), voices=(Mute(),))}
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(1.0)
@@ -450,7 +450,7 @@ async def test_a_call_that_gives_up_goes_to_the_tenants_human_if_there_is_one(
             raise ProviderDown("gone")
 
     reception.tenants = {"clinic": attrs.evolve(TENANT, human_number="+15550100003")}
-    reception.teams = {"clinic": attrs.evolve(team(TENANT), voice=Mute())}
+    reception.teams = {"clinic": attrs.evolve(team(TENANT), voices=(Mute(),))}
     phone = Line()
     async with answered(reception, phone):
         await trio.sleep(1.0)
