@@ -64,7 +64,7 @@ class TwilioIO:
                 end_s = start_s + len(audio) / RATE_HZ
                 heard = attrs.evolve(self, heard_s=max(self.heard_s, end_s))
                 core, effects = heard._voiced(start_s, end_s) if voiced else heard._unvoiced(end_s)
-                return core, [CallerAudio(start_s=start_s, end_s=end_s, audio=audio), *effects]
+                return core, [CallerAudio(start_s=start_s, end_s=end_s, audio=audio, voiced=voiced), *effects]
             case LineDtmf(digit=digit):
                 return self, [Dtmf(digit=digit, at_s=self.heard_s)]
             case LineMark(name=name):

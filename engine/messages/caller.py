@@ -5,11 +5,15 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class CallerAudio:
-    """The caller's audio from `start_s` to `end_s`: G.711 µ-law, 8 kHz mono, usually 160 bytes."""
+    """The caller's audio from `start_s` to `end_s`: G.711 µ-law, 8 kHz mono, usually 160 bytes.
+
+    voiced: the line's detector heard a voice in it.
+    """
 
     start_s: float
     end_s: float
     audio: bytes = attrs.field(repr=lambda audio: f"<{len(audio)} bytes>")
+    voiced: bool = True
 
 
 @attrs.frozen(kw_only=True)
