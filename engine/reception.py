@@ -15,8 +15,9 @@ import trio
 
 from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
+from engine.actors.stt import STT
 from engine.actors.turn_detector import TurnDetector
-from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
+from engine.call import INBOXES, ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
 from engine.codec.wire import shortened
@@ -97,7 +98,7 @@ class Reception:
     _fewer: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     def __attrs_post_init__(self) -> None:
-        self.health = Health(clock=trio.current_time, changed=self._circuit_changed)
+        self.health = Health(policy=self.settings.health, clock=trio.current_time, changed=self._circuit_changed)
 
     def _circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
         _log.warning("vendor_circuit", work=work, vendor=vendor, circuit=circuit.value)
@@ -229,19 +230,11 @@ class Reception:
             greeting=tenant.greeting,
             cores=Cores(
                 pacer=Pacer(clips=clips, policy=settings.pacing),
-                agent=Agent(policy=AgentPolicy(phrases=texts, human=self._to_human(tenant))),
+                agent=Agent(policy=self._agent_policy(tenant)),
+                stt=STT(policy=settings.recognition),
                 turn_detector=TurnDetector(policy=attrs.evolve(settings.turns, idle_s=idle_s)),
             ),
-            policy=CallPolicy(
-                strategy=settings.supervisor.strategy,
-                policy=settings.supervisor.policy,
-                actors={
-                    name: ActorPolicy(restart=each.restart, policy=each.policy, shutdown_s=each.shutdown_s)
-                    for name, each in attrs.asdict(settings.actors, recurse=False).items()
-                },
-                longest_s=tenant.limits.longest_call_s or settings.call.longest_call_s,
-                silence_s=settings.door.silence_s,
-            ),
+            policy=self._call_policy(tenant),
             recognisers=team.recognisers,
             voices=team.voices,
             models=team.models,
@@ -258,6 +251,30 @@ class Reception:
             leaving=partial(self._leaving, ticket.call_sid, tenant),
             on_raise=Dumps(folder=self.dumps, call_sid=start.call_sid),
         )
+
+    def _call_policy(self, tenant: Tenant) -> CallPolicy:
+        settings = self.settings
+        return CallPolicy(
+            strategy=settings.supervisor.strategy,
+            policy=settings.supervisor.policy,
+            actors={name: self._actor_policy(tenant, name) for name in INBOXES},
+            longest_s=tenant.limits.longest_call_s or settings.call.longest_call_s,
+            silence_s=settings.door.silence_s,
+        )
+
+    def _actor_policy(self, tenant: Tenant, name: str) -> ActorPolicy:
+        actor = self.settings.actor(tenant, name)
+        vendors = self.settings.vendors_of(tenant, name) if name in {"stt", "tts"} else ()
+        return ActorPolicy(
+            restart=actor.restart,
+            policy=actor.policy,
+            vendors={vendor: self.settings.restart_policy(tenant, name, vendor) for vendor in vendors},
+            shutdown_s=actor.shutdown_s,
+        )
+
+    def _agent_policy(self, tenant: Tenant) -> AgentPolicy:
+        models = self.settings.vendors_of(tenant, "llm")
+        return attrs.evolve(self.settings.agent, models=models, phrases=tenant.clips, human=self._to_human(tenant))
 
 
 def _endings(tenant: Tenant) -> tuple[ToolSchema, ...]:

@@ -99,8 +99,7 @@ class _House:
             self.model = await stack.enter_async_context(aclosing(await _in_thread(self._claude)))
 
     def _names(self, tenant: Tenant, work: str) -> tuple[str, ...]:
-        names: tuple[str, ...] = getattr(self.settings.call, work)
-        return names
+        return self.settings.vendors_of(tenant, work)
 
     def _served_by(self, vendor: str, work: str) -> list[Tenant]:
         """Return the tenants in whose list for a work a vendor stands."""

@@ -13,7 +13,15 @@ from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.errors import ProviderDown
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.reception import CONNECTING, Reception, Team
-from engine.settings import ActorSettings, ActorsSettings, Settings, SupervisorSettings, Tenant, TextsSettings
+from engine.settings import (
+    ActorsSettings,
+    PatientOverride,
+    Settings,
+    SupervisorSettings,
+    Tenant,
+    TextsSettings,
+    TtsSettings,
+)
 from engine.storage.runner import inline
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
@@ -39,7 +47,10 @@ TENANT = Tenant(
     texts=TextsSettings(apology="sorry"),
 )
 # One failure of the voice is one too many, so that the test need not wait for the backoffs.
-IMPATIENT = Settings(actors=ActorsSettings(tts=ActorSettings(intensity=0)), supervisor=SupervisorSettings(intensity=0))
+IMPATIENT = Settings(
+    actors=ActorsSettings(tts=TtsSettings(intensity=0, last=PatientOverride(intensity=0))),
+    supervisor=SupervisorSettings(intensity=0),
+)
 
 
 @attrs.frozen(kw_only=True)
