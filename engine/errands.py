@@ -1,20 +1,27 @@
-"""Errands: requests to the model and runs of tools. They are the call's: no death of the Agent ends or repeats one."""
+"""Errands: requests to models and runs of tools. They are the call's: no death of the Agent ends or repeats one.
+
+Which model is asked is decided here, where it is known who is well; whether another is asked, by the Agent.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import attrs
 import structlog
 import trio
 
 from engine.actors.agent import END_CALL, TRANSFER
+from engine.health import Health, Providers
 from engine.messages.errors import EngineBug, ProviderRefused
-from engine.messages.model import AskModel, CallTool, CancelModel, ModelFailed, ToolReturned
+from engine.messages.model import AskModel, CallTool, CancelModel, ModelAsked, ModelFailed, ToolReturned
+from engine.policy import kinds_of
 from engine.providers.contract import Model, ModelEvent, ModelRequest, Tools, ToolSchema
 from engine.supervisor import (
     TEMPORARY,
     ChildFailed,
     ChildSpec,
+    ChildStalled,
     ChildStarted,
     Incarnation,
     Start,
@@ -38,23 +45,40 @@ TRANSFER_TOOL = ToolSchema(
 """The other one, where there is a person to be reached."""
 
 
+OF_THE_REQUEST: Final = frozenset({"400", "413", "422"})
+"""Refusals that say nothing about a model: this one conversation cannot be taken."""
+
+
+@attrs.define(eq=False)
+class _Request:
+    """A request that is under way. of_use: something came of it."""
+
+    model: Model
+    of_use: bool = False
+
+
 @attrs.define(eq=False, kw_only=True)
 class Errands:
     """What is under way for the agent, each errand a temporary child of one supervisor.
 
+    models: in order of preference; each name once. health: what the process knows of them.
     endings: the engine's own tools, after the tenant's.
     tell_agent, tell_result: put a model's events, a tool's results, into the Agent's mailbox.
     """
 
-    model: Model
+    models: tuple[Model, ...]
+    health: Health = attrs.field(factory=Health)
     tools: Tools
     prompt: str
     endings: tuple[ToolSchema, ...] = (END_CALL_TOOL,)
-    tell_agent: Callable[[ModelEvent | ModelFailed], None]
+    tell_agent: Callable[[ModelEvent | ModelAsked | ModelFailed], None]
     tell_result: Callable[[ToolReturned], None]
     log: structlog.stdlib.BoundLogger
     watch: Watch = attrs.field(factory=Watch)
     supervisor: Supervisor = attrs.field(init=False)
+    _providers: Providers = attrs.field(init=False)
+    # By the request's id.
+    _requests: dict[str, _Request] = attrs.field(init=False, factory=dict)
     # How to cancel each errand that is under way, by its child's id.
     _running: dict[str, Callable[[], None]] = attrs.field(init=False, factory=dict)
     _ended: trio.Event = attrs.field(init=False, factory=trio.Event)
@@ -62,27 +86,51 @@ class Errands:
 
     def __attrs_post_init__(self) -> None:
         self.supervisor = Supervisor(name="errands", specs=(), on_event=self._event)
+        self._providers = self.health.of("llm", [model.vendor for model in self.models])
 
     def put(self, ask: object) -> None:
         """Begin or end an errand: a port. Never waits, never raises while the call is open."""
         match ask:
             case AskModel(request=request):
-                self._begin(f"model {request}", partial(self._reply, ask))
+                if self._may_begin(f"model {request}"):
+                    self._ask(ask)
             case CallTool(id=run):
-                self._begin(f"tool {run}", partial(self._run, ask))
-            case CancelModel(request=request):
+                if self._may_begin(f"tool {run}"):
+                    self._begin(f"tool {run}", partial(self._run, ask))
+            case CancelModel(request=request, stalled=stalled):
+                if stalled and request in self._requests:
+                    self._stalled(request)
                 self._running.pop(f"model {request}", lambda: None)()
             case _:
                 msg = f"no errand is called {type(ask).__name__}"
                 raise EngineBug(msg)
 
-    def _begin(self, name: str, work: Start) -> None:
+    def _may_begin(self, name: str) -> bool:
         # Not `_running`: who was cancelled may still be closing its request, and its id is taken until then.
-        if self._closed or any(child.id == name for child in self.supervisor.children()):
+        begins = not self._closed and all(child.id != name for child in self.supervisor.children())
+        if not begins:
             self.log.warning("errand_not_begun", errand=name, closed=self._closed)
-            return
+        return begins
+
+    def _begin(self, name: str, work: Start) -> None:
         spec = ChildSpec(id=name, start=work, restart=TEMPORARY, shutdown_s=0.0)
         self._running[name] = self.supervisor.start_child(spec).cancel
+
+    def _ask(self, ask: AskModel) -> None:
+        """Begin a request to the best model that is left, or to the first if none is."""
+        vendor = self._providers.choose(without=ask.without)
+        request = _Request(next((each for each in self.models if each.vendor == vendor), self.models[0]))
+        self._requests[ask.request] = request
+        self.tell_agent(ModelAsked(request=ask.request, vendor=request.model.vendor))
+        self._begin(f"model {ask.request}", partial(self._reply, ask, request))
+
+    def _stalled(self, name: str) -> None:
+        """Count a request against its model, of which nothing came in time."""
+        request = self._requests[name]
+        self.log.warning("model_stalled", request=name, vendor=request.model.vendor)
+        self.watch.metrics.vendor_failed(request.model.vendor, "request", "slow")
+        if not request.of_use:
+            self._providers.failed(request.model.vendor)
 
     def close(self) -> None:
         """Begin none any more."""
@@ -94,16 +142,19 @@ class Errands:
             self._ended = trio.Event()
             await self._ended.wait()
 
-    async def _reply(self, ask: AskModel, *, task_status: Incarnation) -> None:
+    async def _reply(self, ask: AskModel, request: _Request, *, task_status: Incarnation) -> None:
         task_status.started()
-        request = ModelRequest(
+        asked = ModelRequest(
             id=ask.request,
             system=self.prompt,
             conversation=ask.conversation,
             tools=(*self.tools.schemas(), *self.endings),
         )
-        async with self.model.reply(request) as events:
+        async with request.model.reply(asked) as events:
             async for event in events:
+                if not request.of_use:
+                    request.of_use = True
+                    self._providers.useful(request.model.vendor)
                 self.tell_agent(event)
 
     async def _run(self, call: CallTool, *, task_status: Incarnation) -> None:
@@ -111,17 +162,29 @@ class Errands:
         self.tell_result(await self.tools.run(call))
 
     def _event(self, event: SupervisionEvent) -> None:
-        self.watch.errand(self.model.vendor, event)
-        if isinstance(event, ChildStarted):
+        kind, _, name = event.child.partition(" ")
+        request = self._requests.get(name) if kind == "model" else None
+        self.watch.errand("" if request is None else request.model.vendor, event)
+        if isinstance(event, ChildStarted | ChildStalled):  # what follows from a stall is told next
             return
         self._running.pop(event.child, None)
         self._ended.set()
+        if request is not None:
+            self._judge(self._requests.pop(name), event)
         if not isinstance(event, ChildFailed):  # it ended well, or because it had to
             return
         self.log.error("errand_failed", errand=event.child, reason=event.reason)
-        kind, _, name = event.child.partition(" ")
-        if kind == "model":
-            refused = isinstance(event.error, ProviderRefused)
-            self.tell_agent(ModelFailed(request=name, reason=event.reason, refused=refused))
-        else:
+        if request is None:
             self.tell_result(ToolReturned(id=name, ok=False, value="the tool failed; its effect is not known"))
+            return
+        refused = isinstance(event.error, ProviderRefused)
+        kinds, vendor = kinds_of(event.error), request.model.vendor
+        self.tell_agent(ModelFailed(request=name, reason=event.reason, refused=refused, vendor=vendor, kinds=kinds))
+
+    def _judge(self, request: _Request, event: SupervisionEvent) -> None:
+        """Let the process know what the end of a request says about its model."""
+        kinds = set(kinds_of(event.error)) if isinstance(event, ChildFailed) else set()
+        if isinstance(event, ChildFailed) and not request.of_use and not kinds & OF_THE_REQUEST:
+            self._providers.failed(request.model.vendor, lasting="refused" in kinds)
+        else:
+            self._providers.released(request.model.vendor)

@@ -1,9 +1,9 @@
 """Agent: holds the conversation, asks the model, runs its tools, and says what it answers, piece by piece.
 
-What becomes of a request that fails. Its unsaid rest is forgotten. If the policy knows a remedy, the same model is asked
-once more, else the next in the list; the tools that it had called are waited for first, and their answers are shown.
-Had it spoken already, it is asked to go on from there, in a note of that one request. When nobody is left, an apology
-ends the reply. None of this is heard but as a pause, in which a phrase of ours tells the caller to wait.
+What becomes of a request that fails: its unsaid rest is forgotten, and the same model is asked once more, then the next
+in the list. The tools that it had called are waited for first, and their answers are shown. Had it spoken already, a
+note of that one request says from where to go on. When nobody is left, an apology ends the reply. None of this is heard
+but as a pause, in which a phrase of ours tells the caller to wait.
 """
 
 import json
@@ -95,8 +95,8 @@ class AgentPolicy:
         again.
     retries: of one model, since its last whole answer. 1: what fails twice in a row is down, and the caller waits.
     retry_s: pause before an overloaded model is asked again. 0.25: heard as nothing, and no fixed time would do better.
-    filler_s: from the end of the caller's turn to the phrase that tells to wait, if nothing was said by then; not at all
-        where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
+    filler_s: from the end of the caller's turn to the phrase that tells to wait, if nothing was said by then; there is
+        none where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
@@ -265,8 +265,10 @@ class Agent:
         return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.without)]
 
     def _shown(self, reply: Reply) -> tuple[Entry, ...]:
-        """Return what the model is shown: never its own words last. The note is no part of the conversation: what was
-        said is one answer, and no later turn need know that it took two requests.
+        """Return what the model is shown, which never ends with its own words.
+
+        The note is no part of the conversation: what is said is one answer, whoever said it, and no later turn need
+        know that it took two requests.
         """
         shown = self.conversation[: self._place(reply.turn)]
         match shown[-1:]:
@@ -282,9 +284,9 @@ class Agent:
             case ModelText(text=text):
                 rest, pieces = reply.rest.push(text)
                 alive = attrs.evolve(reply, rest=rest, tokens=reply.tokens + 1, due=now + self.policy.stall_s)
-                first: list[object] = (
-                    [] if reply.tokens or not reply.wordless else [Timing(turn=reply.turn, stage="first_token", at_s=now)]
-                )
+                first: list[object] = []
+                if not reply.tokens and reply.wordless:
+                    first.append(Timing(turn=reply.turn, stage="first_token", at_s=now))
                 return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
             case ModelToolCall():
                 return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
@@ -321,7 +323,7 @@ class Agent:
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
 
     def _ran(self, reply: Reply, call: ModelToolCall) -> ToolAnswered | None:
-        """Return the answer to the same call, made before: by its id; or, once a request of the turn died, by its words."""
+        """Return the answer to the same call: the same by its id, or, once a request of the turn died, by its words."""
         answers = {each.id: each for each in self.conversation if isinstance(each, ToolAnswered)}
         for each in self.conversation:
             if not isinstance(each, ToolCalled) or each.id not in answers:
@@ -568,9 +570,10 @@ class Agent:
 
     def bare(self, suspect: Self) -> Self:
         """Return a new core with the suspect's numbers, which stores after what was stored."""
+        policy: object = suspect.policy
         return attrs.evolve(
             self,
-            policy=suspect.policy if isinstance(suspect.policy, AgentPolicy) else self.policy,
+            policy=policy if isinstance(policy, AgentPolicy) else self.policy,
             stored=int(suspect.stored) + len(suspect.conversation),
             asked=int(suspect.asked),
             answered=int(suspect.answered),

@@ -10,18 +10,34 @@ from engine.messages.conversation import Entry, Json
 
 @attrs.frozen(kw_only=True)
 class AskModel:
-    """Ask for the next reply to `conversation`. Its answers carry `request`."""
+    """Ask for the next reply to `conversation`. Its answers carry `request`.
+
+    without: models that are not to be asked: they failed in this turn.
+    """
 
     request: str
     turn: int
     conversation: tuple[Entry, ...]
+    without: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class CancelModel:
-    """Stop a request; whatever it still had to say is void."""
+    """Stop a request; whatever it still had to say is void.
+
+    stalled: because nothing came of it, which speaks against the model; else because nobody wants it any more.
+    """
 
     request: str
+    stalled: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ModelAsked:
+    """The request was given to the model called `vendor`."""
+
+    request: str
+    vendor: str
 
 
 @attrs.frozen(kw_only=True)
@@ -52,11 +68,16 @@ class ModelEnded:
 
 @attrs.frozen(kw_only=True)
 class ModelFailed:
-    """The request died. `reason` is the error's text; `refused` is true where a retry cannot mend it."""
+    """The request died. `reason` is the error's text; `refused` is true where a retry cannot mend it.
+
+    vendor: who was asked. kinds: what kind of failure it is, the most special first: policies are written in them.
+    """
 
     request: str
     reason: str
     refused: bool = False
+    vendor: str = ""
+    kinds: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

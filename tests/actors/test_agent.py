@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.actors.agent import END_CALL, TOOL_LOST, TRANSFER, Agent, AgentPolicy, Settling
+from engine.actors.agent import END_CALL, GO_ON, TOOL_LOST, TRANSFER, WAITS, Agent, AgentPolicy, Settling
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -13,6 +13,7 @@ from engine.messages.model import (
     AskModel,
     CallTool,
     CancelModel,
+    ModelAsked,
     ModelEnded,
     ModelFailed,
     ModelText,
@@ -22,9 +23,10 @@ from engine.messages.model import (
 from engine.messages.playout import Played
 from engine.messages.records import Record, Timing
 from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
-from tests.actors.steps import after, only, ran, sent, step
+from engine.policy import REASONS, Answer
+from tests.actors.steps import after, only, ran, sent, step, waited
 
 PHRASES = {
     "transfer": "One moment.",
@@ -314,7 +316,30 @@ def test_a_barge_in_takes_the_end_of_the_call_back() -> None:
 
 # A model that fails.
 
-DIED = ModelFailed(request="r1", reason="529")
+DOWN, OVERLOADED, REFUSED, BROKE = ("down",), ("529", "down"), ("401", "refused"), ("crash",)
+
+
+def died(request: str, *kinds: str, vendor: str = "") -> ModelFailed:
+    return ModelFailed(request=request, reason="it died", vendor=vendor, kinds=kinds or DOWN)
+
+
+DIED = died("r1")
+THREE = attrs.evolve(IDLE, policy=AgentPolicy(phrases=PHRASES, models=("a", "b", "c")))
+ASKED_A = after(THREE, (ended(1), 5.0), (ModelAsked(request="r1", vendor="a"), 5.0))
+"""Three models to choose from; the first was asked."""
+
+
+def asks(messages: list[object]) -> list[tuple[str, tuple[str, ...]]]:
+    """The requests, each with whom it is not for."""
+    return [(each.request, each.without) for each in only(AskModel, messages)]
+
+
+def clips(messages: list[object]) -> list[str]:
+    return [each.clip for each in only(PlayClip, messages)]
+
+
+def spoken(messages: list[object]) -> list[str]:
+    return [each.text for each in only(Sentence, messages)]
 
 
 def test_a_request_that_died_before_a_word_is_made_once_more() -> None:
@@ -326,30 +351,172 @@ def test_a_request_that_died_before_a_word_is_made_once_more() -> None:
 
 
 def test_a_second_death_is_an_apology() -> None:
-    core, told = ran(ASKED, (DIED, 6.0), (ModelFailed(request="r2", reason="529"), 7.0))
-    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    core, told = ran(ASKED, (DIED, 6.0), (died("r2"), 7.0))
+    assert clips(told) == ["apology"]
     assert told[-1] == ReplyEnded(turn=1, pieces=1)
     assert core.reply is None
 
 
 def test_a_request_that_was_refused_is_not_made_again() -> None:
-    told = sent(ASKED, (ModelFailed(request="r1", reason="401", refused=True), 6.0))
-    assert only(AskModel, told) == []
-    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+    told = sent(ASKED, (died("r1", *REFUSED), 6.0))
+    assert asks(told) == []
+    assert clips(told) == ["apology"]
 
 
-def test_a_request_that_died_in_the_middle_of_its_words_is_not_made_again() -> None:
-    told = sent(ASKED, (text("r1", "We have two times. Nine o"), 6.0), (DIED, 6.1))
-    assert only(AskModel, told) == []
-    assert [each.text for each in only(Sentence, told)] == ["We have two times.", "Nine o"]
-    assert only(PlayClip, told) == [PlayClip(turn=1, index=2, clip="apology")]
+@pytest.mark.parametrize("kind", ["429", "503", "529", "overloaded_error", "rate_limit_error"])
+def test_an_overloaded_model_is_asked_again_a_quarter_of_a_second_later(kind: str) -> None:
+    core, told = ran(ASKED, (died("r1", kind, "down"), 6.0))
+    assert told == []
+    assert core.deadline == 6.25
+    core, told = step(core, Tick(), 6.25)
+    assert asks(told) == [("r2", ())]
+    assert core.deadline == 8.75
+
+
+def test_during_the_pause_a_barge_in_ends_the_turn_and_a_tools_answer_does_not_end_the_pause() -> None:
+    core = after(ASKED, (died("r1", *OVERLOADED), 6.0))
+    assert asks(sent(core, (BargedIn(turn=1, at_s=6.1), 6.1), (heard(1, ""), 6.1))) == []
+    core = after(ASKED, (tool("r1", "t1"), 5.9), (died("r1", *OVERLOADED), 6.0))
+    core, told = ran(core, (returned("t1"), 6.1))
+    assert asks(told) == []
+    assert asks(waited(core, 6.3)[1]) == [("r2", ())]
+
+
+def test_a_pause_that_is_over_before_the_tools_have_answered_is_no_reason_to_ask() -> None:
+    core, told = waited(after(ASKED, (tool("r1", "t1"), 5.9), (died("r1", *OVERLOADED), 6.0)), 7.0)
+    assert asks(told) == []
+    assert asks(sent(core, (returned("t1"), 7.0))) == [("r2", ())]
+
+
+def test_each_model_is_asked_twice_and_after_the_last_there_is_an_apology() -> None:
+    steps = [(died(f"r{count}"), 6.0 + count) for count in range(1, 7)]
+    core, told = ran(ASKED_A, *steps)
+    assert asks(told) == [("r2", ()), ("r3", ("a",)), ("r4", ("a",)), ("r5", ("a", "b")), ("r6", ("a", "b"))]
+    assert clips(told) == ["apology"]
+    assert core.reply is None
+    assert asks(sent(core, (ended(2), 20.0))) == [("r7", ())]  # another turn, another chance
+
+
+@pytest.mark.parametrize(
+    ("kinds", "then"),
+    [
+        (DOWN, [("r2", ())]),
+        (("slow",), [("r2", ())]),
+        (BROKE, [("r2", ())]),
+        (REFUSED, [("r2", ("a",))]),
+        (("402", "down"), [("r2", ("a",))]),
+        (("418", "refused"), [("r2", ())]),
+        (("900", "down"), []),
+    ],
+)
+def test_the_policys_reasons_decide_and_the_most_special_kind_first(
+    kinds: tuple[str, ...], then: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    reasons = {**REASONS, "402": Answer.NEXT, "418": Answer.RESTART, "900": Answer.END}
+    core = after(ASKED_A, (PolicyChanged(policy=attrs.evolve(THREE.policy, reasons=reasons)), 5.1))
+    told = sent(core, (died("r1", *kinds), 6.0))
+    assert asks(told) == then
+    assert clips(told) == ([] if then else ["apology"])
+    assert [each.reason for each in only(HangUp, told)] == ([] if then else ["gave_up"])
+
+
+def test_it_is_not_who_was_to_be_asked_but_who_was_asked_that_is_asked_no_more() -> None:
+    """The process may know that the first is not well."""
+    core = after(THREE, (ended(1), 5.0), (ModelAsked(request="r1", vendor="b"), 5.0))
+    assert asks(sent(core, (died("r1", *REFUSED), 6.0))) == [("r2", ("b",))]
+    core, told = waited(core, 7.5)
+    assert asks(told) == [("r2", ())]
+    assert asks(waited(after(core, (ModelAsked(request="r2", vendor="b"), 7.5)), 10.0)[1]) == [("r3", ("b",))]
+    assert asks(sent(ASKED_A, (died("r1", *REFUSED, vendor="c"), 6.0))) == [("r2", ("c",))]
+
+
+def test_where_nobody_said_who_was_asked_it_was_the_first_that_was_left() -> None:
+    core = after(THREE, (ended(1), 5.0))
+    assert asks(sent(core, (died("r1", *REFUSED), 6.0), (died("r2", *REFUSED), 6.1))) == [
+        ("r2", ("a",)),
+        ("r3", ("a", "b")),
+    ]
+
+
+def test_a_whole_answer_lets_the_model_fail_anew() -> None:
+    core = after(ASKED, (DIED, 6.0), (tool("r2", "t1"), 6.1), (waits("r2"), 6.2))
+    told = sent(core, (returned("t1"), 7.0), (died("r3"), 7.5))
+    assert asks(told) == [("r3", ()), ("r4", ())]
+
+
+def test_retries_do_not_count_as_rounds_and_other_models_do_not_go_in_circles() -> None:
+    core = attrs.evolve(THREE, policy=attrs.evolve(THREE.policy, rounds=2))
+    core = after(core, (ended(1), 5.0), (died("r1", *REFUSED), 5.1), (died("r2"), 5.2))
+    core = after(core, (tool("r3", "t1"), 6.0), (waits("r3"), 6.1), (returned("t1"), 6.2))
+    told = sent(core, (tool("r4", "t2"), 6.3), (waits("r4"), 6.4))
+    assert clips(told) == ["apology"]
+
+
+def test_a_model_that_is_silent_is_cancelled_and_asked_once_more_then_there_is_an_apology() -> None:
+    core, told = step(ASKED, Tick(), 7.5)
+    assert [type(each) for each in told] == [CancelModel, AskModel]
+    assert told[0] == CancelModel(request="r1", stalled=True)
+    assert core.deadline == 10.0
+    core, told = step(core, Tick(), 10.0)
+    assert told[0] == CancelModel(request="r2", stalled=True)
+    assert clips(told) == ["apology"]
+    assert core.deadline == NEVER
+
+
+def test_what_a_silent_model_says_after_all_is_void() -> None:
+    core = after(ASKED, (Tick(), 7.5))
+    assert ran(core, (text("r1", "Hello there, I am late."), 7.6), (end("r1"), 7.7)) == (core, [])
+
+
+# A model that dies while it speaks.
+
+
+def test_who_died_in_the_middle_of_its_words_is_asked_to_go_on_from_those_that_were_said() -> None:
+    core, told = ran(ASKED, (text("r1", "We have two times. Nine o"), 6.0), (DIED, 6.1))
+    (asked,) = only(AskModel, told)
+    said = AgentSaid(turn=1, text="We have two times.")
+    assert asked.conversation == (
+        CallerSaid(turn=1, text="book me"),
+        said,
+        Noted(turn=1, text=GO_ON.format(said="We have two times.")),
+    )
+    assert spoken(told) == ["We have two times."]  # what was not said is not missed: it is said again
+    core, told = ran(core, (text("r2", "Nine or ten."), 6.5), (end("r2"), 6.6))
+    assert only(Sentence, told) == [Sentence(turn=1, index=1, text="Nine or ten.")]
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+    # The note is of that one request.
+    assert core.conversation[1:] == (AgentSaid(turn=1, text="We have two times. Nine or ten."),)
+
+
+def test_who_stalls_in_the_middle_of_its_words_is_asked_to_go_on_too() -> None:
+    core = after(ASKED, (text("r1", "We have two times. Nine o"), 6.0))
+    (asked,) = only(AskModel, waited(core, 11.0)[1])
+    assert asked.conversation[-1] == Noted(turn=1, text=GO_ON.format(said="We have two times."))
+
+
+def test_whoever_comes_next_is_asked_to_go_on_and_after_the_last_the_answer_ends_politely() -> None:
+    core = after(ASKED_A, (text("r1", "We have two times. Nine o"), 6.0), (died("r1"), 6.1))
+    core, told = ran(core, (died("r2"), 6.2), (ModelAsked(request="r3", vendor="b"), 6.2))
+    (asked,) = only(AskModel, told)
+    assert asked.without == ("a",)
+    assert asked.conversation[-1] == Noted(turn=1, text=GO_ON.format(said="We have two times."))
+    core, told = ran(core, (text("r3", "Nine or ten. At ei"), 6.3), (died("r3"), 6.4))
+    (asked,) = only(AskModel, told)
+    assert asked.conversation[-1] == Noted(turn=1, text=GO_ON.format(said="We have two times. Nine or ten."))
+    core, told = ran(core, (died("r4"), 6.5), (died("r5", *REFUSED), 6.6))
+    assert clips(told) == ["apology"]
     assert told[-1] == ReplyEnded(turn=1, pieces=3)
+    assert core.conversation[-1] == AgentSaid(turn=1, text="We have two times. Nine or ten. Sorry.")
 
 
 def test_a_request_after_tools_may_be_made_again_though_something_was_said_before_them() -> None:
     core = after(ASKED, (text("r1", "Let me look."), 6.0), (tool("r1", "t1"), 6.1), (waits("r1"), 6.2))
-    core, told = ran(core, (returned("t1"), 7.0), (ModelFailed(request="r2", reason="529"), 7.5))
+    core, told = ran(core, (returned("t1"), 7.0), (died("r2"), 7.5))
     assert [each.request for each in only(AskModel, told)] == ["r2", "r3"]
+    assert only(AskModel, told)[-1].conversation[-1] == answered(1, "t1")  # nothing to go on from
+
+
+# A model that dies with tools.
 
 
 def test_a_request_that_died_after_it_asked_for_a_tool_is_made_again_with_the_tools_answer() -> None:
@@ -359,15 +526,168 @@ def test_a_request_that_died_after_it_asked_for_a_tool_is_made_again_with_the_to
     assert [each.conversation[-2:] for each in only(AskModel, told)] == [(called(1, "t1"), answered(1, "t1"))]
 
 
-def test_a_model_that_is_silent_is_cancelled_and_asked_once_more_then_there_is_an_apology() -> None:
-    core, told = step(ASKED, Tick(), 7.5)
-    assert [type(each) for each in told] == [CancelModel, AskModel]
-    assert told[0] == CancelModel(request="r1")
-    assert core.deadline == 10.0
-    core, told = step(core, Tick(), 10.0)
-    assert told[0] == CancelModel(request="r2")
-    assert [each.clip for each in only(PlayClip, told)] == ["apology"]
+def test_another_model_is_shown_the_tool_that_the_first_had_run() -> None:
+    core, told = ran(ASKED_A, (tool("r1", "t1"), 6.0), (died("r1", *REFUSED), 6.1))
+    assert only(AskModel, told) == []
+    (asked,) = only(AskModel, sent(core, (returned("t1"), 7.0)))
+    assert (asked.without, asked.conversation[-2:]) == (("a",), (called(1, "t1"), answered(1, "t1")))
+
+
+def test_who_asks_for_the_same_again_after_a_death_is_given_the_answer_that_there_is() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (DIED, 6.1), (returned("t1"), 7.0))
+    core, told = ran(core, (tool("r2", "t2"), 7.5), (waits("r2"), 7.6))
+    assert only(CallTool, told) == []
+    (asked,) = only(AskModel, told)
+    assert asked.conversation[-2:] == (called(1, "t2"), answered(1, "t2"))
+    told = sent(core, (text("r3", "Done."), 8.0), (end("r3"), 8.1))
+    assert told[-1] == ReplyEnded(turn=1, pieces=1)
+
+
+def test_nor_is_it_run_again_when_its_answer_was_lost() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (DIED, 6.1), (Tick(), 16.0), (tool("r2", "t2"), 16.5))
+    assert core.conversation[-1] == ToolAnswered(turn=1, id="t2", ok=False, value=TOOL_LOST)
+    assert core.tools == frozenset()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ModelToolCall(request="r2", id="t2", name="find", arguments={"day": "monday"}),
+        ModelToolCall(request="r2", id="t2", name="book", arguments={"day": "friday"}),
+    ],
+)
+def test_what_is_not_the_same_is_run(other: ModelToolCall) -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (DIED, 6.1), (returned("t1"), 7.0))
+    assert [each.id for each in only(CallTool, sent(core, (other, 7.5)))] == ["t2"]
+
+
+def test_the_same_is_run_again_where_nothing_died() -> None:
+    core = after(ASKED, (tool("r1", "t1"), 6.0), (waits("r1"), 6.1), (returned("t1"), 7.0))
+    assert [each.id for each in only(CallTool, sent(core, (tool("r2", "t2"), 7.5)))] == ["t2"]
+
+
+def test_no_tool_is_run_twice_under_one_id() -> None:
+    core, told = ran(ASKED, (tool("r1", "t1"), 6.0), (tool("r1", "t1"), 6.1))
+    assert [each.id for each in only(CallTool, told)] == ["t1"]
+    core = after(core, (waits("r1"), 6.2), (returned("t1"), 7.0))
+    told = sent(core, (tool("r2", "t1"), 7.5), (waits("r2"), 7.6))
+    assert only(CallTool, told) == []
+    assert [each.request for each in only(AskModel, told)] == ["r3"]
+
+
+def test_a_death_after_the_model_has_ended_the_call_ends_it_all_the_same() -> None:
+    told = sent(ASKED, (text("r1", "See you. Bye."), 6.0), (tool("r1", "t1", END_CALL), 6.1), (DIED, 6.2))
+    assert asks(told) == []
+    assert told[-2:] == [ReplyEnded(turn=1, pieces=2), HangUp(turn=1, index=1, reason="hang_up")]
+    assert clips(sent(ASKED, (tool("r1", "t1", TRANSFER), 6.1), (DIED, 6.2))) == ["transfer"]
+
+
+# While the caller waits.
+
+WAITING = attrs.evolve(IDLE, policy=AgentPolicy(phrases={**PHRASES, "one_moment": "One moment."}))
+"""It has a phrase that tells to wait."""
+
+
+def test_a_caller_who_hears_nothing_for_a_while_is_told_to_wait_once() -> None:
+    core = after(WAITING, (ended(1), 5.0))
+    assert core.deadline == 6.8
+    core, told = waited(core, 7.4)
+    assert clips(told) == ["one_moment"]
+    core, told = ran(core, (text("r1", "We have two times."), 7.4), (end("r1"), 7.5))
+    assert only(Sentence, told) == [Sentence(turn=1, index=1, text="We have two times.")]
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+    assert core.conversation[1:] == (AgentSaid(turn=1, text="One moment. We have two times."),)
     assert core.deadline == NEVER
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ((text("r1", "We have two times. Nine"), 6.7),),
+        ((end("r1"), 6.7),),
+        ((BargedIn(turn=1, at_s=6.7), 6.7), (heard(1, ""), 6.7)),
+        ((CLOSED, 6.7),),
+        ((text("r1", "Yes."), 6.5), (end("r1"), 6.6)),
+    ],
+)
+def test_nobody_is_told_to_wait_who_was_told_something_or_waits_for_nothing(
+    steps: tuple[tuple[object, float], ...],
+) -> None:
+    assert "one_moment" not in clips(waited(after(WAITING, (ended(1), 5.0), *steps), 9.0)[1])
+
+
+def test_where_there_is_no_such_phrase_nobody_is_told_to_wait() -> None:
+    assert clips(waited(ASKED, 7.4)[1]) == []
+
+
+def test_who_waits_for_tools_is_told_to_wait_and_the_answer_follows() -> None:
+    core = after(WAITING, (ended(1), 5.0), (tool("r1", "t1"), 5.5), (waits("r1"), 5.6))
+    core, told = waited(core, 12.0)
+    assert clips(told) == ["one_moment"]
+    core, told = ran(core, (returned("t1"), 12.0))
+    assert asks(told) == [("r2", ())]
+    told = sent(core, (text("r2", "Nine."), 12.5), (end("r2"), 12.6))
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+
+
+def test_a_tool_that_answered_before_the_phrase_came_in_between_is_gone_on_with() -> None:
+    core = after(WAITING, (ended(1), 5.0), (tool("r1", "t1"), 6.5), (returned("t1"), 6.6), (Tick(), 6.8))
+    assert asks(sent(core, (waits("r1"), 6.9))) == [("r2", ())]
+
+
+def test_who_waits_for_the_tools_of_an_earlier_turn_is_told_to_wait() -> None:
+    core = after(WAITING, (ended(1), 5.0), (tool("r1", "t1"), 5.5), (waits("r1"), 5.6))
+    core = after(core, (BargedIn(turn=1, at_s=6.0), 6.0), (heard(1, ""), 6.0), (ended(2, "on monday"), 7.0))
+    core, told = waited(core, 8.9)
+    assert only(PlayClip, told) == [PlayClip(turn=2, index=0, clip="one_moment")]
+    core, told = ran(core, (returned("t1"), 9.0))
+    (asked,) = only(AskModel, told)
+    assert (asked.turn, asked.conversation[-1]) == (2, Noted(turn=2, text=WAITS))
+    told = sent(core, (text("r2", "Monday."), 9.5), (end("r2"), 9.6))
+    assert told[-1] == ReplyEnded(turn=2, pieces=2)
+
+
+def test_a_turn_that_had_to_wait_for_another_answer_has_a_wait_of_its_own() -> None:
+    core = after(WAITING, (ended(1), 5.0), (text("r1", "We have two times. Nine"), 5.5), (ended(2), 6.0))
+    core = after(core, (end("r1"), 9.0))
+    core, told = waited(core, 10.9)
+    assert only(PlayClip, told) == [PlayClip(turn=2, index=0, clip="one_moment")]
+
+
+def test_a_stalled_model_is_asked_again_after_the_phrase_and_what_it_is_asked_ends_with_the_callers_side() -> None:
+    core, told = waited(after(WAITING, (ended(1), 5.0)), 7.5)
+    assert clips(told) == ["one_moment"]
+    (asked,) = only(AskModel, told)
+    assert asked.conversation[-2:] == (AgentSaid(turn=1, text="One moment."), Noted(turn=1, text=WAITS))
+    core, told = waited(core, 10.0)
+    assert clips(told) == ["apology"]
+    assert told[-1] == ReplyEnded(turn=1, pieces=2)
+
+
+def test_after_the_phrase_an_empty_answer_is_an_apology_all_the_same() -> None:
+    core = waited(after(WAITING, (ended(1), 5.0)), 7.0)[0]
+    assert clips(sent(core, (end("r1"), 7.1))) == ["apology"]
+
+
+def test_the_phrase_is_not_the_first_piece_that_is_timed() -> None:
+    core = waited(after(WAITING, (ended(1), 5.0)), 7.0)[0]
+    told = sent(core, (text("r1", "We have two times. So"), 7.1))
+    assert [each.stage for each in only(Timing, told)] == ["first_token", "first_clause"]
+
+
+# Another policy.
+
+
+def test_another_policy_is_obeyed_from_the_next_decision_on_and_outlives_the_core() -> None:
+    other = attrs.evolve(IDLE.policy, retries=0, first_token_s=1.0)
+    core = after(ASKED, (PolicyChanged(policy=other), 6.0))
+    assert core.deadline == 7.5  # it was asked under the old one
+    assert clips(sent(core, (DIED, 6.1))) == ["apology"]
+    assert IDLE.fresh(core).policy == IDLE.bare(core).policy == other
+
+
+def test_a_policy_of_another_kind_changes_nothing() -> None:
+    assert ran(ASKED, (PolicyChanged(policy="strict"), 6.0)) == (ASKED, [])
 
 
 # Barge-in.
@@ -539,7 +859,12 @@ MESSAGES = st.one_of(
         arguments=st.just({}),
     ),
     st.builds(ModelEnded, request=st.just("?"), stop=st.sampled_from(["end_turn", "tool_use", "refusal"])),
-    st.builds(ModelFailed, request=st.just("?"), reason=st.just("down"), refused=st.booleans()),
+    st.builds(
+        ModelFailed,
+        request=st.just("?"),
+        reason=st.just("down"),
+        kinds=st.sampled_from([DOWN, OVERLOADED, REFUSED, BROKE]),
+    ),
     st.sampled_from(["turn", "barge-in", "idle", "returned"]),
 )
 
@@ -548,7 +873,7 @@ MESSAGES = st.one_of(
 def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_can_be_answered(
     plan: list[tuple[float, object]],
 ) -> None:
-    core, told = IDLE, list[object]()
+    core, told = attrs.evolve(WAITING, policy=attrs.evolve(WAITING.policy, models=("a", "b"))), list[object]()
     now, turn, calls = 0.0, 0, list[str]()
     for gap, plain in plan:
         now += gap
@@ -576,7 +901,7 @@ def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_c
     turns = [each.turn for each in core.conversation]
     assert turns == sorted(turns)
     for asked in only(AskModel, told):
-        assert isinstance(asked.conversation[-1], CallerSaid | ToolAnswered)
+        assert isinstance(asked.conversation[-1], CallerSaid | ToolAnswered | Noted)
         called_ids = [each.id for each in asked.conversation if isinstance(each, ToolCalled)]
         answered_ids = [each.id for each in asked.conversation if isinstance(each, ToolAnswered)]
         assert sorted(called_ids) == sorted(answered_ids)
@@ -592,33 +917,29 @@ def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_c
 # A model that fails again and again.
 
 
-def died(turn: int, first: int, at: float) -> list[tuple[object, float]]:
+def fails(turn: int, first: int, at: float) -> list[tuple[object, float]]:
     """A caller's turn whose two requests fail."""
-    return [
-        (ended(turn, "hello?"), at),
-        (ModelFailed(request=f"r{first}", reason="529"), at + 0.1),
-        (ModelFailed(request=f"r{first + 1}", reason="529"), at + 0.2),
-    ]
+    return [(ended(turn, "hello?"), at), (died(f"r{first}"), at + 0.1), (died(f"r{first + 1}"), at + 0.2)]
 
 
 def test_after_two_turns_without_an_answer_the_caller_is_handed_to_a_person() -> None:
     core = attrs.evolve(IDLE, policy=attrs.evolve(IDLE.policy, human=True))
-    core, told = ran(core, *died(1, 1, 5.0))
+    core, told = ran(core, *fails(1, 1, 5.0))
     assert [each.clip for each in only(PlayClip, told)] == ["apology"]
     assert only(HangUp, told) == []
-    told = sent(core, *died(2, 3, 10.0))
+    told = sent(core, *fails(2, 3, 10.0))
     assert [each.clip for each in only(PlayClip, told)] == ["transfer"]
     assert told[-1] == HangUp(turn=2, index=0, reason="transfer")
 
 
 def test_an_answer_in_between_lets_the_model_fail_again() -> None:
     core = attrs.evolve(IDLE, policy=attrs.evolve(IDLE.policy, human=True))
-    core = after(core, *died(1, 1, 5.0), (ended(2, "hello"), 8.0), (text("r3", "Hi."), 8.1), (end("r3"), 8.2))
-    told = sent(core, *died(3, 4, 10.0))
+    core = after(core, *fails(1, 1, 5.0), (ended(2, "hello"), 8.0), (text("r3", "Hi."), 8.1), (end("r3"), 8.2))
+    told = sent(core, *fails(3, 4, 10.0))
     assert only(HangUp, told) == []
 
 
 def test_without_a_person_every_failed_turn_is_an_apology() -> None:
-    told = sent(IDLE, *died(1, 1, 5.0), *died(2, 3, 10.0), *died(3, 5, 15.0))
+    told = sent(IDLE, *fails(1, 1, 5.0), *fails(2, 3, 10.0), *fails(3, 5, 15.0))
     assert [each.clip for each in only(PlayClip, told)] == ["apology"] * 3
     assert only(HangUp, told) == []

@@ -23,7 +23,7 @@ from engine.messages.recognition import Recognised, Word
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.turns import BargedIn
 
-CLIPS = ["greeting", "still_there", "goodbye", "apology", "repeat_please"]
+CLIPS = ["greeting", "still_there", "goodbye", "apology", "repeat_please", "one_moment"]
 FIRST: dict[str, Core] = {
     "twilio_io": TwilioIO(),
     "stt": STT(),
@@ -63,7 +63,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "stop": st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]),
     "reason": st.just("why"),
     "away_s": st.sampled_from([0.0, 0.4, 7.0]),
-    "policy": st.just(AgentPolicy()),
+    "policy": st.just(AgentPolicy(phrases=dict.fromkeys(CLIPS, "A phrase."), models=("any", "other"))),
+    "kinds": st.sampled_from([(), ("down",), ("529", "down"), ("401", "refused")]),
     **dict.fromkeys(["voiced", "is_final", "speech_final", "ok", "refused", "settled"], st.booleans()),
 }
 

@@ -13,12 +13,14 @@ from trio.testing import MockClock
 
 from engine.actors.agent import END_CALL
 from engine.errands import Errands
+from engine.health import Circuit, Health, HealthPolicy
 from engine.messages.conversation import CallerSaid
-from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused
+from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused, ProviderSlow
 from engine.messages.model import (
     AskModel,
     CallTool,
     CancelModel,
+    ModelAsked,
     ModelEnded,
     ModelFailed,
     ModelText,
@@ -84,22 +86,28 @@ class SlowTools:
 @attrs.define
 class Rig:
     model: SlowModel = attrs.field(factory=SlowModel)
+    others: tuple[SlowModel, ...] = ()
+    health: Health = attrs.field(factory=lambda: Health(policy=HealthPolicy(failures=2), clock=trio.current_time))
     tools: SlowTools = attrs.field(factory=SlowTools)
     told: list[ModelEvent | ModelFailed | ToolReturned] = attrs.field(factory=list)
+    asked: list[ModelAsked] = attrs.field(factory=list)
     errands: Errands = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.errands = Errands(
-            model=self.model,
+            models=(self.model, *self.others),
+            health=self.health,
             tools=self.tools,
             prompt="be brief",
-            tell_agent=self.told.append,
+            tell_agent=lambda event: (
+                self.asked.append(event) if isinstance(event, ModelAsked) else self.told.append(event)
+            ),
             tell_result=self.told.append,
             log=structlog.get_logger(),
         )
 
-    def ask(self, request: str) -> None:
-        self.errands.put(AskModel(request=request, turn=1, conversation=SAID))
+    def ask(self, request: str, *without: str) -> None:
+        self.errands.put(AskModel(request=request, turn=1, conversation=SAID, without=without))
 
     def run_tool(self, run: str) -> None:
         self.errands.put(CallTool(id=run, turn=1, name="book", arguments={}))
@@ -174,18 +182,19 @@ async def test_a_request_that_is_cancelled_ends_no_other(autojump_clock: MockClo
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "refused"),
+    ("error", "reason", "kinds"),
     [
-        (ProviderRefused("key refused"), "ProviderRefused: key refused", True),
-        (ProviderDown("broke off"), "ProviderDown: broke off", False),
-        (ProviderError("odd"), "ProviderError: odd", False),
-        (ValueError("our own"), "ValueError: our own", False),
-        (ExceptionGroup("two", [ProviderRefused("no")]), "ProviderRefused: no", True),
+        (ProviderRefused("key refused", code="401"), "ProviderRefused: key refused", ("401", "refused")),
+        (ProviderDown("broke off"), "ProviderDown: broke off", ("down",)),
+        (ProviderSlow("fell silent"), "ProviderSlow: fell silent", ("slow",)),
+        (ProviderError("odd"), "ProviderError: odd", ("down",)),
+        (ValueError("our own"), "ValueError: our own", ("crash",)),
+        (ExceptionGroup("two", [ProviderRefused("no")]), "ProviderRefused: no", ("refused",)),
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_request_that_fails_is_told_once_with_whether_a_retry_can_help(
-    error: Exception, reason: str, refused: bool, autojump_clock: MockClock
+async def test_a_request_that_fails_is_told_once_with_whose_it_was_and_of_what_kind_that_is(
+    error: Exception, reason: str, kinds: tuple[str, ...], autojump_clock: MockClock
 ) -> None:
     with capture_logs() as logs:
         async with serving(Rig(SlowModel(fails={"r1": error}))) as rig:
@@ -193,7 +202,9 @@ async def test_a_request_that_fails_is_told_once_with_whether_a_retry_can_help(
             rig.ask("r2")
             await trio.sleep(5.0)
     mine = [each for each in rig.told if getattr(each, "request", "") == "r1"]
-    assert mine == [*answer("r1")[:1], ModelFailed(request="r1", reason=reason, refused=refused)]
+    refused = "refused" in kinds
+    failed = ModelFailed(request="r1", reason=reason, refused=refused, vendor="slow", kinds=kinds)
+    assert mine == [*answer("r1")[:1], failed]
     assert [each for each in rig.told if each not in mine] == answer("r2")
     assert [(each["event"], each["errand"]) for each in logs] == [("errand_failed", "model r1")]
 
@@ -244,6 +255,124 @@ def test_what_is_no_errand_is_a_bug() -> None:
         Rig().errands.put(ModelText(request="r1", text="one"))
 
 
+# ── who is asked ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Refusing(SlowModel):
+    """Refuses at once, with `error`."""
+
+    error: ProviderError = ProviderDown("away")
+
+    async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        await trio.lowlevel.checkpoint()
+        raise self.error
+        yield ModelText(request=request.id, text="never")
+
+
+def three() -> Rig:
+    return Rig(SlowModel(vendor="a"), (SlowModel(vendor="b"), SlowModel(vendor="c")))
+
+
+def asked(rig: Rig) -> list[str]:
+    return [each.vendor for each in rig.asked]
+
+
+async def test_the_first_is_asked_that_was_not_to_be_left_out(autojump_clock: MockClock) -> None:
+    async with serving(three()) as rig:
+        for name, without in [("r1", ()), ("r2", ("a",)), ("r3", ("a", "b")), ("r4", ("b",)), ("r5", ("a", "b", "c"))]:
+            rig.ask(name, *without)
+        await trio.sleep(5.0)
+        assert rig.asked[0] == ModelAsked(request="r1", vendor="a")
+        assert asked(rig) == ["a", "b", "c", "a", "a"]
+        assert [sorted(request.id for request in model.asked) for model in (rig.model, *rig.others)] == [
+            ["r1", "r4", "r5"],
+            ["r2"],
+            ["r3"],
+        ]
+
+
+async def test_what_the_process_knows_of_a_model_counts_from_the_next_request_on(autojump_clock: MockClock) -> None:
+    with capture_logs():
+        async with serving(Rig(Refusing(vendor="a"), (SlowModel(vendor="b"),))) as rig:
+            for number in range(4):
+                rig.ask(f"r{number}")
+                await trio.sleep(3.0)
+            assert asked(rig) == ["a", "a", "b", "b"]
+            await trio.sleep(10.0)
+            rig.ask("probe")
+            await trio.sleep(3.0)
+            rig.ask("after it failed")
+            await trio.sleep(3.0)
+    assert asked(rig)[4:] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("error", "circuit"),
+    [
+        (ProviderDown("away"), Circuit.CLOSED),  # once is nothing
+        (ProviderRefused("no key", code="401"), Circuit.OPEN),
+        (ProviderRefused("too long", code="413"), Circuit.CLOSED),
+        (ProviderRefused("not like this", code="400"), Circuit.CLOSED),
+    ],
+)
+async def test_a_refusal_speaks_against_the_model_unless_it_is_of_this_one_conversation(
+    error: ProviderError, circuit: Circuit, autojump_clock: MockClock
+) -> None:
+    class Of(Refusing):
+        pass
+
+    Of.error = error
+    with capture_logs():
+        async with serving(Rig(Of())) as rig:
+            rig.ask("r1")
+            await trio.sleep(1.0)
+    assert rig.health.breaker("llm", "slow").circuit is circuit
+
+
+async def test_a_model_of_which_nothing_came_in_time_is_worse_off_for_it(autojump_clock: MockClock) -> None:
+    with capture_logs():
+        async with serving(Rig()) as rig:
+            for name in ("r1", "r2"):
+                rig.ask(name)
+                await trio.sleep(0.5)
+                rig.errands.put(CancelModel(request=name, stalled=True))
+                await trio.sleep(0.5)
+    assert rig.health.breaker("llm", "slow").circuit is Circuit.OPEN
+
+
+@pytest.mark.parametrize(("after_s", "stalled"), [(0.5, False), (1.5, False), (1.5, True)])
+async def test_who_is_cancelled_or_had_begun_to_answer_is_not(
+    after_s: float, stalled: bool, autojump_clock: MockClock
+) -> None:
+    with capture_logs():
+        async with serving(Rig()) as rig:
+            for name in ("r1", "r2", "r3"):
+                rig.ask(name)
+                await trio.sleep(after_s)
+                rig.errands.put(CancelModel(request=name, stalled=stalled))
+                await trio.sleep(0.5)
+    assert rig.health.breaker("llm", "slow").failures == 0
+
+
+@pytest.mark.parametrize(
+    ("ends_after_s", "circuit"), [(0.5, Circuit.OPEN), (1.5, Circuit.CLOSED)], ids=["cancelled", "useful"]
+)
+async def test_the_probe_is_given_back_when_it_is_cancelled_and_its_first_words_are_enough(
+    ends_after_s: float, circuit: Circuit, autojump_clock: MockClock
+) -> None:
+    with capture_logs():
+        async with serving(Rig(SlowModel(fails={}))) as rig:
+            for _ in range(2):
+                rig.errands._providers.failed("slow")
+            await trio.sleep(15.0)
+            rig.ask("r1")
+            assert rig.health.breaker("llm", "slow").circuit is Circuit.HALF_OPEN
+            await trio.sleep(ends_after_s)
+            rig.errands.put(CancelModel(request="r1"))
+            await trio.sleep(1.0)
+    assert rig.health.breaker("llm", "slow").circuit is circuit
+
+
 # ── runs of tools ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -282,7 +411,7 @@ async def test_no_cancelled_request_touches_a_tool(autojump_clock: MockClock) ->
 
 
 async def test_a_failed_request_ends_no_tool(autojump_clock: MockClock) -> None:
-    async with serving(Rig(SlowModel(fails={"r1": ProviderDown("gone")}), SlowTools({"a": 4.0}))) as rig:
+    async with serving(Rig(SlowModel(fails={"r1": ProviderDown("gone")}), tools=SlowTools({"a": 4.0}))) as rig:
         rig.run_tool("a")
         rig.ask("r1")
         await trio.sleep(5.0)
