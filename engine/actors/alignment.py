@@ -9,6 +9,7 @@ in order, with as many of those heard, and how far the rest lie inside what was 
 Costs are odds: what is unlikelier by a factor of e costs 1 more. They were tuned by `benchmarks/reconnect.py`.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,8 @@ from engine.messages.recognition import Word
 _SPREAD_S: Final = 0.05
 # Further apart than any two connections are. Beyond it a word is not one that can have been cut, or be meant.
 _FURTHEST_S: Final = 0.12
+# All of a connection's words may lie late, or early, alike.
+_SHIFTS_S: Final = (0.0, 0.04, -0.04, 0.08, -0.08, 0.12, -0.12)
 # A word that only one of the two heard, and one of which nothing or a piece was heard, because the audio begins in it.
 _UNMATCHED: Final = 8.0
 _CUT: Final = 1.0
@@ -32,54 +35,42 @@ def repeated(accepted: Sequence[Word], heard: Sequence[Word], *, begins_s: float
     accepted, heard: in order. begins_s: where the session's audio begins. covered_s: how far the accepted words reach.
     """
     known = [word for word in accepted if word.end_s > begins_s - _FURTHEST_S]
-    # costs[j]: of the accepted words so far, told apart from or matched with the first j heard.
-    costs = [0.0]
-    for word in heard:
-        costs.append(costs[-1] + _extra(word, begins_s, covered_s))
+    return min(_best(known, heard, shift_s, begins_s, covered_s) for shift_s in _SHIFTS_S)[1]
+
+
+def _best(
+    known: Sequence[Word], heard: Sequence[Word], shift_s: float, begins_s: float, covered_s: float
+) -> tuple[float, int]:
+    """Return the least cost, and what is sought at that, where all that is heard lies `shift_s` late."""
+    times = [(word.start_s - shift_s, word.end_s - shift_s, _plain(word.text)) for word in heard]
+    extra = [_extra(start_s, end_s, begins_s, covered_s) for start_s, end_s, _ in times]
+    # costs[j]: of the accepted words so far, matched with some of the first j heard.
+    costs = list(itertools.accumulate(extra, initial=_odds(shift_s)))
     for word in known:
-        missed = _missed(word, begins_s)
+        text, missed = _plain(word.text), _CUT if word.start_s < begins_s + _FURTHEST_S else _UNMATCHED
+        first_s = max(word.start_s, begins_s)
         row = [costs[0] + missed]
-        for count, other in enumerate(heard):
-            both = costs[count] + _apart(word, other, begins_s)
-            row.append(min(both, costs[count + 1] + missed, row[-1] + _extra(other, begins_s, covered_s)))
+        for at, (start_s, end_s, other) in enumerate(times):
+            # Where the audio begins in a word, only the rest of it can be heard.
+            both = costs[at] + _odds(first_s - max(start_s, begins_s)) + _odds(word.end_s - end_s)
+            both = both if text == other else both + _OTHER_TEXT
+            row.append(min(both, costs[at + 1] + missed, row[-1] + extra[at]))
         costs = row
-    best, least, rest = 0, float("inf"), 0.0
-    for count in range(len(heard), -1, -1):
-        if count < len(heard):
-            rest += _new(heard[count], covered_s)
-        if costs[count] + rest < least:
-            best, least = count, costs[count] + rest
-    return best
+    # new[j]: of all but the first j being new, their middles behind what was covered.
+    late = [_odds(max(0.0, covered_s - (start_s + end_s) / 2)) for start_s, end_s, _ in reversed(times)]
+    new = reversed(list(itertools.accumulate(late, initial=0.0)))
+    return min((cost + rest, count) for count, (cost, rest) in enumerate(zip(costs, new, strict=True)))
 
 
-def _apart(word: Word, other: Word, begins_s: float) -> float:
-    """Return what it costs to take two words for one: where the audio begins in it, only its rest can be heard."""
-    start_s = max(word.start_s, begins_s) - max(other.start_s, begins_s)
-    end_s = word.end_s - other.end_s
-    cost = (start_s * start_s + end_s * end_s) / (2 * _SPREAD_S * _SPREAD_S)
-    return cost if _plain(word.text) == _plain(other.text) else cost + _OTHER_TEXT
-
-
-def _missed(word: Word, begins_s: float) -> float:
-    """Return what it costs that an accepted word is not heard again."""
-    return _CUT if word.start_s < begins_s + _FURTHEST_S else _UNMATCHED
-
-
-def _extra(word: Word, begins_s: float, covered_s: float) -> float:
+def _extra(start_s: float, end_s: float, begins_s: float, covered_s: float) -> float:
     """Return what it costs that a word is heard, where it is not new, that was not heard before."""
-    unmatched = _CUT if word.start_s < begins_s + _FURTHEST_S else _UNMATCHED
-    return unmatched + _beyond(covered_s, (word.start_s + word.end_s) / 2)
+    unmatched = _CUT if start_s < begins_s + _FURTHEST_S else _UNMATCHED
+    return unmatched + _odds(max(0.0, (start_s + end_s) / 2 - covered_s))
 
 
-def _new(word: Word, covered_s: float) -> float:
-    """Return what it costs that a word is new: its middle lies behind what was covered."""
-    return _beyond((word.start_s + word.end_s) / 2, covered_s)
-
-
-def _beyond(first_s: float, second_s: float) -> float:
-    """Return what it costs that the second of two moments, which ought to come first, does not."""
-    beyond_s = second_s - first_s
-    return beyond_s * beyond_s / (2 * _SPREAD_S * _SPREAD_S) if beyond_s > 0 else 0.0
+def _odds(apart_s: float) -> float:
+    """Return what it costs that two moments lie so far apart that ought to be one."""
+    return apart_s * apart_s / (2 * _SPREAD_S * _SPREAD_S)
 
 
 def _plain(text: str) -> str:
