@@ -13,7 +13,7 @@ class SessionInfo:
     """A session that has just connected: what `started` is told.
 
     incarnation: counts the sessions of this actor in this call, from 1.
-    aligned: it says which words its audio holds, and when (voices only).
+    aligned: it says when words are spoken: a voice, in its audio; a recogniser, in the caller's.
     away_s: how long there was no session, since the one before ended, or the first attempt at one failed.
     """
 

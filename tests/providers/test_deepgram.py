@@ -327,7 +327,40 @@ def test_what_ends_at_a_leap_ends_before_it_and_what_begins_there_begins_behind_
     assert (second.words[0].start_s, second.words[0].end_s) == (50.0, 50.5)
     across = near(told(hearing, results(3.0, 5.0, word("Three.", 3.9, 4.5))))
     assert (across.start_s, across.end_s, across.covered_s) == (51.0, 91.0, 91.0)
-    assert (across.words[0].start_s, across.words[0].end_s) == (51.9, 90.5)
+    assert (across.words[0].start_s, across.words[0].end_s) == (90.0, 90.5)
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "ends_s", "lies"), [(1.5, 2.4, (11.5, 12.0)), (1.5, 2.6, (50.0, 50.6)), (1.9, 4.3, (50.0, 52.0))]
+)
+def test_a_word_lies_on_the_side_of_a_leap_where_its_middle_is(
+    begins_s: float, ends_s: float, lies: tuple[float, float]
+) -> None:
+    hearing = heard_from((10.0, 2.0), (50.0, 2.0), (90.0, 2.0))
+    event = near(told(hearing, results(1.0, 4.5, word("So.", begins_s, ends_s))))
+    assert (event.words[0].start_s, event.words[0].end_s) == lies
+
+
+@given(
+    stretches=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 300)), min_size=1, max_size=12),
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=12, max_size=12),
+)
+def test_words_lie_where_they_were_said_over_any_number_of_leaps(
+    stretches: list[tuple[int, int]], cuts: list[tuple[float, float]]
+) -> None:
+    """Stretches and what was left out before each of them, in frames; a word in each stretch, anywhere in it."""
+    hearing, said, stream_s, call_s = Hearing(), [], 0.0, 7.0
+    for (frames, left_out), (first, last) in zip(stretches, cuts, strict=False):
+        call_s += left_out * FRAME_S
+        hearing.take(call_s, frames * FRAME_BYTES)
+        hearing.sent(frames * FRAME_BYTES)
+        begins_s, ends_s = (each * (frames * FRAME_S - 0.004) + 0.002 for each in sorted((first, last)))
+        said.append((word("w", stream_s + begins_s, stream_s + ends_s), call_s + begins_s, call_s + ends_s))
+        stream_s, call_s = stream_s + frames * FRAME_S, call_s + frames * FRAME_S
+    event = told(hearing, results(0.0, stream_s, *(each for each, _, _ in said)))
+    assert [each.start_s for each in event.words] == pytest.approx([begins_s for _, begins_s, _ in said], abs=1e-6)
+    assert [each.end_s for each in event.words] == pytest.approx([ends_s for _, _, ends_s in said], abs=1e-6)
+    assert event.covered_s == pytest.approx(call_s, abs=0.0011)
 
 
 def test_a_vendors_32_bits_do_not_jump_a_leap() -> None:
@@ -512,7 +545,7 @@ class Seam:
     busy_s: float = 0.0
 
     def opened(self, *, aligned: bool = False) -> None:
-        assert not aligned
+        assert aligned, "it says when words were said"
         self.opened_at.append(trio.current_time())
 
     async def ask(self) -> RecogniserAsk:
@@ -860,19 +893,19 @@ NET_0001 = (
 
 
 @pytest.mark.parametrize(
-    ("code", "reason", "text"),
+    ("code", "reason", "text", "name"),
     [
-        (1011, NET_0001, "closed the connection with code 1011: Deepgram did not"),
-        (1011, NET_0001, "(it had no audio for ten seconds)"),
-        (1011, "NET-0001", "(it had no audio for ten seconds)"),
-        (1011, "NET-0000", "(it had nothing to say in time)"),
-        (1008, "DATA-0000", "code 1008: DATA-0000 (it could not decode the audio)"),
-        (1000, "", "code 1000: no reason given"),
-        (4999, "odd", "code 4999: odd"),
+        (1011, NET_0001, "closed the connection with code 1011: Deepgram did not", "NET-0001"),
+        (1011, NET_0001, "(it had no audio for ten seconds)", "NET-0001"),
+        (1011, "NET-0001", "(it had no audio for ten seconds)", "NET-0001"),
+        (1011, "NET-0000", "(it had nothing to say in time)", "NET-0000"),
+        (1008, "DATA-0000", "code 1008: DATA-0000 (it could not decode the audio)", "DATA-0000"),
+        (1000, "", "code 1000: no reason given", "1000"),
+        (4999, "odd", "code 4999: odd", "4999"),
     ],
 )
-async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(
-    code: int, reason: str, text: str, autojump_clock: MockClock
+async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(  # noqa: PLR0913, PLR0917 - a table's columns
+    code: int, reason: str, text: str, name: str, autojump_clock: MockClock
 ) -> None:
     async with calling() as call:
         await call.speak(0.5)
@@ -883,6 +916,7 @@ async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(
         assert isinstance(call.ended[0], ProviderDown)
         assert str(call.ended[0]).startswith("deepgram at deepgram.test ")
         assert text in str(call.ended[0])
+        assert call.ended[0].code == name
 
 
 async def test_what_the_vendor_said_last_is_told_although_sending_failed_first(autojump_clock: MockClock) -> None:

@@ -1,8 +1,9 @@
 """Hearing: what one stream has heard, told on the call's timeline.
 
 Theory of operation. A stream's own clock starts at its first byte and counts bytes; the call's timeline may leap where
-audio is missing. Each leap begins a *stretch*, and a time of the stream lies in the stretch whose bytes it counts. What
-ends at a leap ends before it, what begins there begins behind it. An *utterance* is open from its first final words
+audio is missing, or was left out. Each leap begins a *stretch*, and a time of the stream lies in the stretch whose bytes
+it counts. What ends at a leap ends before it, what begins there begins behind it, and a word lies on the side of its
+middle: nobody speaks across audio that is not there. An *utterance* is open from its first final words
 until the vendor, by `speech_final` or by UtteranceEnd, says that it has ended.
 """
 
@@ -107,8 +108,17 @@ class Hearing:
             self._covered_s = max(self._covered_s, self._ending(end_s))
 
     def _word(self, word: StreamWord) -> Word:
-        start_s, end_s = self._between(word.start_s, word.end_s)
-        return Word(text=word.text, start_s=start_s, end_s=end_s)
+        """Return a word on the call's timeline, within one stretch."""
+        sent_s = self._sent_bytes / RATE_HZ
+        start_s, end_s = min(word.start_s, sent_s), min(word.end_s, sent_s)
+        behind = bisect_right(self._stretches, (start_s + end_s) / 2, key=lambda each: each.stream_s)
+        here = self._stretches[max(0, behind - 1)]
+        least_s = here.stream_s
+        most_s = self._stretches[behind].stream_s if behind < len(self._stretches) else sent_s
+        ahead_s = here.call_s - here.stream_s
+        return Word(
+            text=word.text, start_s=max(start_s, least_s) + ahead_s, end_s=min(max(end_s, least_s), most_s) + ahead_s
+        )
 
     def _between(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Return on the call's timeline what begins and ends at moments of the stream."""

@@ -59,12 +59,12 @@ _MOST_LOGGED: Final = 5
 # How a vendor ends what it was asked to end: by the book, without a code, or by closing the stream.
 _AGREED: Final = (1000, 1005, None)
 
-# What the vendor's names for the end of a stream mean; they come as the reason, or within it.
+# The vendor's names for the end of a stream, and what they mean; they come as the reason, or within it.
 _MEANINGS: Final = {
-    "DATA-0000": "it could not decode the audio",
-    "NET-0000": "it had nothing to say in time",
-    "NET-0001": "it had no audio for ten seconds",
-    "net0001": "it had no audio for ten seconds",
+    "DATA-0000": ("DATA-0000", "it could not decode the audio"),
+    "NET-0000": ("NET-0000", "it had nothing to say in time"),
+    "NET-0001": ("NET-0001", "it had no audio for ten seconds"),
+    "net0001": ("NET-0001", "it had no audio for ten seconds"),
 }
 
 
@@ -113,7 +113,7 @@ class DeepgramRecogniser:
         """
         async with self._socket() as socket:
             _log.info("deepgram opened", request_id=socket.headers.get("dg-request-id"), model=self.model)
-            seam.opened()
+            seam.opened(aligned=True)
             await _Session(seam, socket, self.chunk_ms * RATE_HZ // 1000, self._habit).run()
 
     async def check(self) -> None:
@@ -322,7 +322,11 @@ def _is_spoken(audio: bytes) -> bool:
 
 
 def _explained(closed: SocketClosed) -> SocketClosed:
-    """Return a close with what the vendor means by it."""
-    meanings = {meaning for name, meaning in _MEANINGS.items() if name in closed.reason}
-    text = f"{closed} ({', '.join(meanings)})" if meanings else str(closed)
-    return SocketClosed(text, close_code=closed.close_code, reason=closed.reason)
+    """Return a close with what the vendor means by it, and by the vendor's own name for it."""
+    named = next(((code, meaning) for name, (code, meaning) in _MEANINGS.items() if name in closed.reason), None)
+    if named is None:
+        return closed
+    code, meaning = named
+    explained = SocketClosed(f"{closed} ({meaning})", close_code=closed.close_code, reason=closed.reason)
+    explained.code = code
+    return explained
