@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -320,10 +320,9 @@ class StoreArchive:
         )
         await self.runner(row)
 
-    async def put(self, item: Record | Timing) -> None:
-        """Write an entry of the conversation, or a timing."""
-        write = self.store.put_entry if isinstance(item, Record) else self.store.put_timing
-        await self.runner(partial(write, self.ticket.call_sid, item))  # type: ignore[arg-type]
+    async def put(self, items: Sequence[Record | Timing]) -> None:
+        """Write entries of the conversation, and timings."""
+        await self.runner(partial(self.store.put, self.ticket.call_sid, items))
 
     async def ended(self, reason: str) -> None:
         """Write down how the call ended."""

@@ -7,7 +7,7 @@ Every write may be repeated: done again after a crash, it changes nothing. Metho
 All raise `ConfigError` where the operator must act, `EngineBug` where what is written contradicts what is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Self, assert_never
 
@@ -251,27 +251,27 @@ class Store:
 
     # ── conversation and timings ────────────────────────────────────────────────────────────────────────────────────
 
-    def put_entry(self, call_sid: str, record: Record) -> None:
-        """Store an entry of the conversation at its position, over what stood there. The call must have started."""
-        kind, text, data = _columns(record.entry)
-        values = {"turn": record.entry.turn, "kind": kind, "text": _storable(text), "data": data, "at_s": record.at_s}
-        row = self._database.insert(_entries).values(call_sid=call_sid, position=record.position, **values)
+    def put(self, call_sid: str, items: Sequence[Record | Timing]) -> None:
+        """Store entries of the conversation, and when stages of turns were reached: all of them, or none.
+
+        An entry goes over what stood at its position; of a stage the last time given counts. The call must have
+        started.
+        """
+        entries = [_entry_row(call_sid, item) for item in items if isinstance(item, Record)]
+        timings = [{"call_sid": call_sid, **attrs.asdict(item)} for item in items if isinstance(item, Timing)]
         with self._database.writing() as connection:
-            connection.execute(row.on_conflict_do_update(index_elements=["call_sid", "position"], set_=values))
+            for table, key, rows in ((_entries, ("position",), entries), (_timings, ("turn", "stage"), timings)):
+                if rows:
+                    insert = self._database.insert(table)
+                    values = {name: insert.excluded[name] for name in rows[0] if name not in {"call_sid", *key}}
+                    row = insert.on_conflict_do_update(index_elements=["call_sid", *key], set_=values)
+                    connection.execute(row, rows)
 
     def conversation(self, call_sid: str) -> tuple[Record, ...]:
         """Return what was said and done in a call, in order."""
         with self._database.reading() as connection:
             rows = connection.execute(select(_entries).where(_of(_entries, call_sid)).order_by(_entries.c.position))
             return tuple(Record(position=row.position, entry=_entry(row), at_s=row.at_s) for row in rows)
-
-    def put_timing(self, call_sid: str, timing: Timing) -> None:
-        """Store when a stage of a turn was reached; the last time given counts. The call must have started."""
-        row = self._database.insert(_timings).values(call_sid=call_sid, **attrs.asdict(timing))
-        with self._database.writing() as connection:
-            connection.execute(
-                row.on_conflict_do_update(index_elements=["call_sid", "turn", "stage"], set_={"at_s": timing.at_s})
-            )
 
     def timings(self, call_sid: str) -> tuple[Timing, ...]:
         """Return the stages that a call's turns reached: by turn, then by time."""
@@ -373,6 +373,19 @@ class Store:
 
 def _of(table: Table, call_sid: str) -> ColumnElement[bool]:
     return table.c.call_sid == call_sid
+
+
+def _entry_row(call_sid: str, record: Record) -> dict[str, Json]:
+    kind, text, data = _columns(record.entry)
+    return {
+        "call_sid": call_sid,
+        "position": record.position,
+        "turn": record.entry.turn,
+        "kind": kind,
+        "text": _storable(text),
+        "data": data,
+        "at_s": record.at_s,
+    }
 
 
 def _columns(entry: Entry) -> tuple[str, str, Json]:

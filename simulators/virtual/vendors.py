@@ -1,6 +1,6 @@
 """Vendors on the actors' own seams: a recogniser that hears its bytes, an aligned voice, a scripted model, a clinic."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -165,8 +165,44 @@ def spoken_text(text: str) -> tuple[bytes, tuple[Word, ...]]:
 
 
 @attrs.frozen(kw_only=True)
+class Trouble:
+    """What becomes of one request to a virtual model: it dies, or falls silent for good.
+
+    after_events: what it says before: words, calls of tools. code: what the vendor calls it.
+    """
+
+    after_events: int = 0
+    stalls: bool = False
+    code: str = ""
+
+    async def come(self) -> None:
+        """Die, or wait for ever."""
+        if self.stalls:
+            await trio.sleep_forever()
+        raise ProviderDown("the virtual model broke off", code=self.code)
+
+
+@attrs.define
+class Troubles:
+    """What becomes of the requests that are still to come, one each; None lets one be.
+
+    silent_until: a request that comes before that time hears nothing, ever. asked: how many came.
+    """
+
+    to_come: list[Trouble | None] = attrs.field(factory=list)
+    silent_until: float = 0.0
+    asked: int = 0
+
+    def next(self) -> Trouble | None:
+        """Return what becomes of the request that has just come."""
+        self.asked += 1
+        trouble = self.to_come.pop(0) if self.to_come else None
+        return Trouble(stalls=True) if trio.current_time() < self.silent_until else trouble
+
+
+@attrs.frozen(kw_only=True)
 class VirtualModel:
-    """Answers the caller's last words, token by token.
+    """Answers the caller's last words, token by token; what was said of the answer before is not said again.
 
     The word "book" in them asks for the tool first, the word "bye" ends the call after the answer.
 
@@ -177,11 +213,23 @@ class VirtualModel:
     vendor: str = "virtual"
     first_token_s: float = 0.15
     token_s: float = 0.02
+    door: Door = attrs.field(factory=Door)
+    troubles: Troubles = attrs.field(factory=Troubles)
 
     @asynccontextmanager
     async def reply(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ModelEvent]]:
         """Open the reply."""
-        yield self._events(request)
+        yield self._troubled(request)
+
+    async def _troubled(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        trouble = self.troubles.next()
+        await self.door.passed(0.0)
+        said = 0
+        async for event in self._events(request):
+            if trouble is not None and said >= trouble.after_events:
+                await trouble.come()
+            yield event
+            said += 1
 
     async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         await trio.sleep(self.first_token_s)
@@ -193,8 +241,8 @@ class VirtualModel:
             yield ModelToolCall(request=request.id, id=call_id, name="book", arguments={"what": asked})
             yield ModelEnded(request=request.id, stop="tool_use")
             return
-        already = [each.text for each in request.conversation if isinstance(each, AgentSaid) and each.turn == last]
-        for word in self.answer(asked).split()[len(" ".join(already).split()) :]:
+        said = [each.text for each in request.conversation if isinstance(each, AgentSaid) and each.turn == last]
+        for word in _unsaid(self.answer(asked).split(), " ".join(said).split()):
             yield ModelText(request=request.id, text=f"{word} ")
             await trio.sleep(self.token_s)
         if "bye" in asked.split():
@@ -202,6 +250,12 @@ class VirtualModel:
             yield ModelEnded(request=request.id, stop="tool_use")
             return
         yield ModelEnded(request=request.id, stop="end_turn")
+
+
+def _unsaid(answer: list[str], said: list[str]) -> list[str]:
+    """Return the words of an answer without those at its beginning with which what was said ends."""
+    sizes = range(min(len(answer), len(said)), 0, -1)
+    return answer[next((size for size in sizes if said[-size:] == answer[:size]), 0) :]
 
 
 def unanswered(request: ModelRequest) -> str:
@@ -241,10 +295,10 @@ class VirtualArchive:
         """Note nothing."""
         await trio.lowlevel.checkpoint()
 
-    async def put(self, item: Record | Timing) -> None:
-        """Keep an item."""
+    async def put(self, items: Sequence[Record | Timing]) -> None:
+        """Keep items."""
         await trio.lowlevel.checkpoint()
-        self.items.append(item)
+        self.items.extend(items)
 
     async def ended(self, reason: str) -> None:
         """Keep the reason."""

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import warnings
+from collections.abc import Sequence
 
 import attrs
 import pytest
@@ -15,6 +16,7 @@ import structlog
 import trio
 
 from engine.call import Plan
+from engine.messages.records import Record, Timing
 from simulators.virtual.call import FAULTS, NOTHING_LOST, play
 from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import End, VirtualScript
@@ -115,12 +117,12 @@ def test_an_archive_that_is_slow_or_fails_once_costs_the_caller_nothing() -> Non
         async def opened(self) -> None:
             await self.archive.opened()
 
-        async def put(self, item: object) -> None:
+        async def put(self, items: Sequence[Record | Timing]) -> None:
             self.puts += 1
             if self.puts == 3:
                 raise OSError("the disk is full")
             await trio.sleep(0.2)
-            await self.archive.put(item)  # type: ignore[arg-type]
+            await self.archive.put(items)
 
         async def ended(self, reason: str) -> None:
             await self.archive.ended(reason)

@@ -1,7 +1,7 @@
 """The writer of a call, over an archive in memory and in virtual time."""
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from engine.messages.conversation import CallerSaid
 from engine.messages.errors import ConfigError, EngineBug
 from engine.messages.records import Record, Timing
-from engine.scribe import WAITING_BOUND, Scribe
+from engine.scribe import GATHER_S, TOGETHER, WAITING_BOUND, Scribe
 from engine.supervisor import Supervisor
 
 OPENED = "opened"
@@ -23,29 +23,33 @@ Item = Record | Timing | str
 
 @attrs.define
 class MemoryArchive:
-    """Keeps what it is told after `takes_s`. fails: is asked at each try, by its number from 1, for what to raise."""
+    """Keeps what it is told after `takes_s`. fails: is asked at each try, of each item, by its number from 1."""
 
     takes_s: float = 0.0
     fails: Callable[[int, Item], Exception | None] = lambda _try, _item: None
     tries: int = 0
     kept: list[Item] = attrs.field(factory=list)
+    # How many were written together, each time.
+    puts: list[int] = attrs.field(factory=list)
 
     async def opened(self) -> None:
-        await self._keep(OPENED)
+        await self._keep([OPENED])
 
-    async def put(self, item: Record | Timing) -> None:
-        await self._keep(item)
+    async def put(self, items: Sequence[Record | Timing]) -> None:
+        await self._keep(items)
+        self.puts.append(len(items))
 
     async def ended(self, reason: str) -> None:
-        await self._keep(reason)
+        await self._keep([reason])
 
-    async def _keep(self, item: Item) -> None:
+    async def _keep(self, items: Sequence[Item]) -> None:
         self.tries += 1
-        error = self.fails(self.tries, item)
+        errors = [self.fails(self.tries, item) for item in items]
         await trio.sleep(self.takes_s)
-        if error is not None:
-            raise error
-        self.kept.append(item)
+        for error in errors:
+            if error is not None:
+                raise error
+        self.kept.extend(items)
 
 
 @attrs.define
@@ -88,6 +92,22 @@ async def test_what_is_put_is_written_without_waiting_for_the_end(autojump_clock
             rig.scribe.put(item)
             await trio.sleep(1.0)
             assert rig.archive.kept[-1] == item
+
+
+async def test_what_comes_within_a_moment_is_written_together(autojump_clock: MockClock) -> None:
+    async with writing(MemoryArchive()) as rig:
+        for number in range(TOGETHER + 1):
+            rig.scribe.put(row(number))
+        await trio.sleep(GATHER_S / 2)
+        rig.scribe.put(row(TOGETHER + 1))
+        await trio.sleep(3 * GATHER_S)
+        assert rig.archive.puts == [TOGETHER, 2]
+        rig.scribe.put(row(TOGETHER + 2))
+        began_at = trio.current_time()
+        rig.scribe.close(ENDED)
+        await rig.scribe.written.wait()
+        assert trio.current_time() == began_at  # nothing more can come
+    assert [item.position for item in rig.archive.kept if isinstance(item, Record)] == list(range(TOGETHER + 3))
 
 
 async def test_an_archive_that_stands_still_holds_nobody_up(autojump_clock: MockClock) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_a_conversation_comes_back_as_it_was_said(store: Store) -> None:
     start(store)
     records = tuple(Record(position=n, entry=entry, at_s=n / 4) for n, entry in enumerate(ENTRIES))
     for record in reversed(records):
-        store.put_entry("CA1", record)
+        store.put("CA1", [record])
     assert store.conversation("CA1") == records
     assert store.conversation("CA2") == ()
 
@@ -141,27 +142,27 @@ def test_a_conversation_comes_back_as_it_was_said(store: Store) -> None:
 def test_what_was_heard_takes_the_place_of_what_was_said(store: Store) -> None:
     start(store)
     heard = Record(position=3, entry=AgentSaid(turn=4, text="Your appointment is", interrupted=True), at_s=9.5)
-    store.put_entry("CA1", Record(position=3, entry=AgentSaid(turn=4, text="Your appointment is on Monday"), at_s=9.0))
-    store.put_entry("CA1", heard)
+    store.put("CA1", [Record(position=3, entry=AgentSaid(turn=4, text="Your appointment is on Monday"), at_s=9.0)])
+    store.put("CA1", [heard])
     assert store.conversation("CA1") == (heard,)
 
 
 def test_text_that_no_database_keeps_is_mended(store: Store) -> None:
     start(store)
-    store.put_entry("CA1", Record(position=0, entry=CallerSaid(turn=1, text="half \ud83d a\0b"), at_s=0.0))
+    store.put("CA1", [Record(position=0, entry=CallerSaid(turn=1, text="half \ud83d a\0b"), at_s=0.0)])
     assert store.conversation("CA1")[0].entry == CallerSaid(turn=1, text="half ? ab")
 
 
 def test_an_entry_of_a_call_that_never_started_is_our_bug(store: Store) -> None:
     with pytest.raises(EngineBug, match="FOREIGN KEY"):
-        store.put_entry("CA9", Record(position=0, entry=Noted(turn=0, text="x"), at_s=0.0))
+        store.put("CA9", [Record(position=0, entry=Noted(turn=0, text="x"), at_s=0.0)])
 
 
 def test_timings_come_back_by_turn_and_time(store: Store) -> None:
     start(store)
     for turn, stage, at_s in ((2, "first_token", 8.0), (1, "first_sound", 3.0), (1, "last_word", 2.0)):
-        store.put_timing("CA1", Timing(turn=turn, stage=stage, at_s=at_s))
-    store.put_timing("CA1", Timing(turn=1, stage="last_word", at_s=2.25))
+        store.put("CA1", [Timing(turn=turn, stage=stage, at_s=at_s)])
+    store.put("CA1", [Timing(turn=1, stage="last_word", at_s=2.25)])
     assert store.timings("CA1") == (
         Timing(turn=1, stage="last_word", at_s=2.25),
         Timing(turn=1, stage="first_sound", at_s=3.0),
@@ -200,8 +201,8 @@ def test_of_many_that_record_the_same_run_one_is_told_that_it_is_new(store: Stor
 
 WRITES: tuple[Callable[[Store], object], ...] = (
     start,
-    lambda store: store.put_entry("CA1", Record(position=0, entry=CallerSaid(turn=1, text="hello"), at_s=1.0)),
-    lambda store: store.put_timing("CA1", Timing(turn=1, stage="last_word", at_s=1.0)),
+    lambda store: store.put("CA1", [Record(position=0, entry=CallerSaid(turn=1, text="hello"), at_s=1.0)]),
+    lambda store: store.put("CA1", [Timing(turn=1, stage="last_word", at_s=1.0)]),
     lambda store: store.record_tool("CA1/t1", call_sid="CA1", turn=1, name="book", arguments={}),
     lambda store: store.finish_tool("CA1/t1", ToolStatus.DONE, {"ok": 1}),
     lambda store: store.consume_token("t1", LATER),
@@ -333,3 +334,11 @@ def test_a_store_from_before_the_front_door_gets_its_tables_and_keeps_its_calls(
     with Store.open(url) as store:
         assert store.consume_token("t1", datetime.now(UTC) + timedelta(seconds=60))
         assert store.open_calls() == (open_call(owner=""),)
+
+
+def test_what_is_put_together_is_there_wholly_or_not_at_all(store: Store) -> None:
+    start(store)
+    fits = Record(position=0, entry=CallerSaid(turn=1, text="hello"), at_s=1.0)
+    with pytest.raises(EngineBug):
+        store.put("CA1", [fits, Timing(turn=cast("int", None), stage="last_word", at_s=1.0)])
+    assert store.conversation("CA1") == ()
