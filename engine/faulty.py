@@ -373,8 +373,9 @@ class Injector:
                     self._waiting.append(fault)
                     return
                 link.struck(fault)
-            case Mangling(lasts_s=0.0):
-                self._windows.append(_Window(fault, now, NEVER, left=1))
+            case Mangling(lasts_s=lasts_s):
+                window = _Window(fault, now, now + lasts_s) if lasts_s else _Window(fault, now, NEVER, left=1)
+                self._windows.append(window)
                 return  # it strikes when there is something to be mangled
             case _:
                 self._windows.append(_Window(fault, now, now + fault.lasts_s))
