@@ -1,6 +1,9 @@
 """Vendors on the actors' own seams: a recogniser that hears its bytes, an aligned voice, a scripted model, a clinic."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import itertools
+import math
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -39,14 +42,44 @@ class Door:
             raise ProviderDown("the virtual vendor is away")
 
 
+@attrs.define
+class _Hearing:
+    """One connection's own idea of where words begin and end. The same word lies at the same place each time."""
+
+    dice: random.Random
+    word_shift_s: float
+    all_shift_s: float
+    _known: dict[float, Word] = attrs.field(init=False, factory=dict)
+    _last_s: float = attrs.field(init=False, default=0.0)
+
+    def words(self, heard: Sequence[tone.HeardWord]) -> tuple[Word, ...]:
+        """Return words as this connection tells of them, in order."""
+        return tuple(self._known.get(word.start_s) or self._placed(word) for word in heard)
+
+    def _placed(self, word: tone.HeardWord) -> Word:
+        start_s, end_s = (
+            edge_s + self.all_shift_s + self.dice.uniform(-self.word_shift_s, self.word_shift_s)
+            for edge_s in (word.start_s, word.end_s)
+        )
+        start_s = max(start_s, self._last_s)
+        self._last_s = start_s + FRAME_S
+        placed = Word(text=word.text, start_s=start_s, end_s=max(end_s, start_s + FRAME_S))
+        self._known[word.start_s] = placed
+        return placed
+
+
 @attrs.frozen(kw_only=True)
 class VirtualRecogniser:
     """Hears only what it is sent, frame by frame; a pause of `endpoint_s` ends an utterance.
 
-    A noise that sounds like a word is a draft to it, which it takes back.
+    A noise that sounds like a word is a draft to it, which it takes back. A word that its audio begins in is garbled.
 
     connect_s, final_s: how long it takes to connect, and to make up its mind.
     interim_s, empty_s: how often it says what it has so far, and that there was nothing.
+    longest_s: speech after which words are final in the middle of it, up to the end of the last as it sees it.
+    speed: audio that it hears in a second, at most.
+    word_shift_s, connection_shift_s: how far it is off, at most, at each edge of a word anew, or in a whole connection.
+    seed: the same one is off in the same way. connections: how many it had.
     """
 
     vendor: str = "virtual"
@@ -55,55 +88,77 @@ class VirtualRecogniser:
     endpoint_s: float = 0.3
     interim_s: float = 0.3
     empty_s: float = 1.0
+    longest_s: float = math.inf
+    speed: float = math.inf
+    word_shift_s: float = 0.0
+    connection_shift_s: float = 0.0
+    seed: int = 0
     door: Door = attrs.field(factory=Door)
+    connections: Iterator[int] = attrs.field(factory=itertools.count, eq=False)
 
     async def session(self, seam: Seam[RecogniserAsk, Recognised]) -> None:
         """Serve until cancelled."""
         await self.door.passed(self.connect_s)
-        seam.opened()
+        seam.opened(aligned=True)
+        dice = random.Random(f"{self.seed} {next(self.connections)}")  # noqa: S311
+        shift_s = dice.uniform(-self.connection_shift_s, self.connection_shift_s)
+        hearing = _Hearing(dice, self.word_shift_s, shift_s)
         ear = tone.Ear()
-        # How far: audio came, sound reached, finals covered, the last interim spoke.
+        # How far: audio came, sound reached, finals covered, the last interim spoke; since when there are words.
         heard_s = sound_s = covered_s = said_s = 0.0
+        begun_s = math.inf
         draft = ""
+        free_at = trio.current_time()
         while True:
             ask = await seam.ask()
             if isinstance(ask, Finalise):
                 ear.end()
                 await trio.sleep(self.final_s)
-                await seam.emit(_recognised(ear.words, heard_s, final=True))
+                await seam.emit(_recognised(hearing.words(ear.words), heard_s, final=True))
                 ear = tone.Ear()
                 continue
             for count, frame in enumerate(tone.frames_of(ask.audio)):
+                if self.speed < math.inf:
+                    free_at = max(free_at, trio.current_time()) + FRAME_S / self.speed
+                    await trio.sleep_until(free_at)
                 start_s = ask.start_s + count * FRAME_S
                 heard_s = start_s + FRAME_S
                 ear.hear(start_s, frame)
                 if tone.voiced(frame):
                     sound_s = heard_s
+                    begun_s = min(begun_s, start_s)
+                    words = hearing.words(ear.words)
                     if not draft and (draft := tone.draft_of(frame)):
                         await seam.emit(_draft(draft, start_s, heard_s))
-                    elif len(ear.words) > 1 and heard_s - said_s > self.interim_s:
+                    elif words and heard_s - begun_s >= self.longest_s:
+                        ear.words.clear()
+                        begun_s = heard_s
+                        await trio.sleep(self.final_s)
+                        covered_s = min(words[-1].end_s, heard_s)
+                        await seam.emit(_recognised(words, covered_s, final=True, finished=False))
+                    elif len(words) > 1 and heard_s - said_s > self.interim_s:
                         said_s = heard_s
-                        await seam.emit(_recognised(ear.words, heard_s, final=False))
+                        await seam.emit(_recognised(words, heard_s, final=False))
                 elif ear.words and heard_s - sound_s >= self.endpoint_s:
                     await trio.sleep(self.final_s)
-                    await seam.emit(_recognised(ear.words, heard_s, final=True))
-                    ear, covered_s, draft = tone.Ear(), heard_s, ""
+                    await seam.emit(_recognised(hearing.words(ear.words), heard_s, final=True))
+                    ear, covered_s, draft, begun_s = tone.Ear(), heard_s, "", math.inf
                 elif draft and heard_s - sound_s >= self.endpoint_s:
-                    await seam.emit(_recognised([], heard_s, final=True))
-                    covered_s, draft = heard_s, ""
+                    await seam.emit(_recognised((), heard_s, final=True))
+                    covered_s, draft, begun_s = heard_s, "", math.inf
                 elif not ear.words and heard_s - covered_s >= self.empty_s:
-                    await seam.emit(_recognised([], heard_s, final=True))
+                    await seam.emit(_recognised((), heard_s, final=True))
                     covered_s = heard_s
 
 
-def _recognised(words: list[tone.HeardWord], covered_s: float, *, final: bool) -> Recognised:
+def _recognised(words: Sequence[Word], covered_s: float, *, final: bool, finished: bool = True) -> Recognised:
     return Recognised(
         text=" ".join(word.text for word in words),
-        words=tuple(Word(text=word.text, start_s=word.start_s, end_s=word.end_s) for word in words),
+        words=tuple(words),
         start_s=words[0].start_s if words else covered_s,
         end_s=words[-1].end_s if words else covered_s,
         is_final=final,
-        speech_final=final,
+        speech_final=final and finished and bool(words),
         covered_s=covered_s if final else 0.0,
     )
 
