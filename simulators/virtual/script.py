@@ -21,8 +21,13 @@ PHRASES = {
     "goodbye": "goodbye now",
     "apology": "sorry indeed",
     "repeat_please": "pardon again",
+    "one_moment": "one moment",
+    "transfer": "connecting you",
+    "stopping": "closing now",
 }
 NOTICE = PHRASES["repeat_please"].split()
+WAIT = PHRASES["one_moment"].split()
+"""Says that something else is on its way: it answers nothing, and may stand between any two pieces of an answer."""
 LAST_WORD = "done."
 """Ends every answer, so that a caller knows when it is over whatever pauses there are in it."""
 
