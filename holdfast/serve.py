@@ -273,7 +273,7 @@ async def reception(
             records=records,
         )
         desk.teams = await later.enter_async_context(
-            hire(settings, tenants, keys, tools_of=desk.offered, progress=progress)
+            hire(settings, tenants, keys, desk=desk, progress=progress)
         )
         progress(f"ready in {time.monotonic() - started_at:.1f} s")
         yield desk

@@ -2,24 +2,24 @@
 
 import datetime as dt
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import attrs
 import structlog
 import trio
 
-from engine.messages.errors import ConfigError, ProviderError
+from engine.messages.errors import ConfigError, ProviderError, ProviderRefused
 from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.providers.local.script import spoken_number
 from engine.providers.local.vad import FrameVad
 from engine.providers.local.warm import Local, open_local
-from engine.reception import Team
+from engine.reception import Reception, Team
 from engine.settings import Settings, Tenant, Tenants
 from holdfast.keys import Keys
 
@@ -42,30 +42,60 @@ ToolsOf = Callable[[Tenant], tuple[ToolSchema, ...]]
 
 @asynccontextmanager
 async def hire(
-    settings: Settings, tenants: Tenants, keys: Keys, *, tools_of: ToolsOf, progress: Progress
+    settings: Settings, tenants: Tenants, keys: Keys, *, desk: Reception, progress: Progress
 ) -> AsyncIterator[dict[str, Team]]:
     """Who serves each tenant's calls, by its id, each tried once: keys, addresses, models and voices are right.
 
-    tools_of: the tools that a tenant's model is offered: it is asked once with them, which warms the vendor's cache.
-    Raises ConfigError, a line for each vendor that would not serve.
+    desk: where they will work. Its health is told of a vendor that is away where every tenant has another in its place:
+        later calls try it again. A model is asked once with the tools that it will be offered, which warms its cache.
+    Raises ConfigError, a line for each vendor that refused, or is away where there is no other.
     """
     async with AsyncExitStack() as stack:
         house = _House(settings=settings, tenants=tenants, keys=keys, progress=progress)
         await house.open(stack)
         teams = {tenant.id: await house.team(tenant) for tenant in tenants.tenants}
-        await _tried(house.checks(tools_of))
+        away = house.away(await _tried(house.checks(desk.offered)))
+        for work, vendor in away:
+            desk.health.of(work, (vendor,)).failed(vendor, lasting=True)
+        voices = {
+            tenant.id: next(each for each in teams[tenant.id].voices if ("tts", each.vendor) not in away)
+            for tenant in tenants.tenants
+        }
         clips = [
-            (
-                f"{teams[tenant.id].voices[0].vendor}: clips of {tenant.id}",
-                partial(house.clips, tenant, teams[tenant.id].voices[0]),
+            _Trial(
+                what=f"{voices[tenant.id].vendor}: clips of {tenant.id}",
+                work="tts",
+                vendor=voices[tenant.id].vendor,
+                ask=partial(house.clips, tenant, voices[tenant.id]),
             )
             for tenant in tenants.tenants
         ]
         rendered = await _tried(clips, within_s=math.inf)  # each clip has its own time limit, and there may be many
+        _all_well(rendered)
         yield {
-            tenant.id: attrs.evolve(teams[tenant.id], clips=sounds)
-            for tenant, sounds in zip(tenants.tenants, rendered, strict=True)
+            tenant.id: attrs.evolve(teams[tenant.id], clips=outcome.given or {})
+            for tenant, outcome in zip(tenants.tenants, rendered, strict=True)
         }
+
+
+@attrs.frozen(kw_only=True)
+class _Trial(Generic[T]):
+    """One request to a vendor before there are calls. what: it proves, in words."""
+
+    what: str
+    work: str
+    vendor: str
+    ask: Callable[[], Awaitable[T]]
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome(Generic[T]):
+    """What a trial gave, or why it gave nothing. refused: the same again will not work."""
+
+    trial: _Trial[T]
+    given: T | None = None
+    error: str = ""
+    refused: bool = False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -182,18 +212,38 @@ class _House:
         facts = {"business": tenant.name, "human_number": spoken_number(tenant.human_number or "")}
         return await self.local.agent(tenant.script, today=partial(_today, zone), facts=facts)
 
-    def checks(self, tools_of: ToolsOf) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        """Return the first request to each vendor, by what it proves."""
-        first: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+    def checks(self, tools_of: ToolsOf) -> list[_Trial[None]]:
+        """Return the first request to each vendor."""
+        vendors = self.settings.vendors
+        first: list[_Trial[None]] = []
         for language, ear in self.ears.items():
-            first.append((f"deepgram ({self.settings.vendors.deepgram.model}, {language})", ear.check))
+            what = f"deepgram ({vendors.deepgram.model}, {language})"
+            first.append(_Trial(what=what, work="stt", vendor="deepgram", ask=ear.check))
         for name, voice in self.voices.items():
-            first.append((f"elevenlabs (voice {name})", voice.check))
+            first.append(_Trial(what=f"elevenlabs (voice {name})", work="tts", vendor="elevenlabs", ask=voice.check))
         if self.model is not None:
             for tenant in self._served_by("anthropic", "llm"):
-                check = partial(self.model.check, system=tenant.prompt, tools=tools_of(tenant))
-                first.append((f"anthropic ({self.settings.vendors.anthropic.model}, {tenant.id})", check))
+                what = f"anthropic ({vendors.anthropic.model}, {tenant.id})"
+                ask = partial(self.model.check, system=tenant.prompt, tools=tools_of(tenant))
+                first.append(_Trial(what=what, work="llm", vendor="anthropic", ask=ask))
         return first
+
+    def away(self, outcomes: Sequence[_Outcome[None]]) -> set[tuple[str, str]]:
+        """Return who cannot be reached and has others in its place, by work. Raises ConfigError for other failures."""
+        failed = {(each.trial.work, each.trial.vendor) for each in outcomes if each.error}
+        _all_well([each for each in outcomes if each.refused or not self._replaced(each.trial, failed)])
+        for each in outcomes:
+            if each.error:
+                _log.warning("vendor_away", what=each.trial.what, why=each.error)
+                self.progress(f"{each.trial.what} is away, others take its place: {each.error}")
+        return failed
+
+    def _replaced(self, trial: _Trial[None], failed: Container[tuple[str, str]]) -> bool:
+        """Whether every tenant with this vendor has another that is well."""
+        return all(
+            any((trial.work, name) not in failed for name in self._names(tenant, trial.work))
+            for tenant in self._served_by(trial.vendor, trial.work)
+        )
 
     async def clips(self, tenant: Tenant, voice: Voice) -> dict[str, bytes]:
         """Return a tenant's clips, from the disk or freshly spoken."""
@@ -205,29 +255,33 @@ async def _in_thread(work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def _tried(work: Sequence[tuple[str, Callable[[], Awaitable[T]]]], *, within_s: float = CHECK_S) -> list[T]:
-    """Do all at once, and return what each gave. Raises ConfigError, a line for each that failed."""
-    lines: list[str] = []
-    given: dict[int, T] = {}
+async def _tried(trials: Sequence[_Trial[T]], *, within_s: float = CHECK_S) -> list[_Outcome[T]]:
+    """Do all at once, and return what became of each, in their order."""
+    outcomes: dict[int, _Outcome[T]] = {}
 
-    async def one(number: int, what: str, try_it: Callable[[], Awaitable[T]]) -> None:
+    async def one(number: int, trial: _Trial[T]) -> None:
         began_at = trio.current_time()
         try:
             with trio.fail_after(within_s):
-                given[number] = await try_it()
+                outcomes[number] = _Outcome(trial=trial, given=await trial.ask())
         except ProviderError as error:
-            lines.append(f"{what}: {error}")
+            outcomes[number] = _Outcome(trial=trial, error=str(error), refused=isinstance(error, ProviderRefused))
         except trio.TooSlowError:
-            lines.append(f"{what}: no answer within {within_s:g} s")
+            outcomes[number] = _Outcome(trial=trial, error=f"no answer within {within_s:g} s")
         else:
-            _log.debug("vendor_ready", what=what, took_s=round(trio.current_time() - began_at, 2))
+            _log.debug("vendor_ready", what=trial.what, took_s=round(trio.current_time() - began_at, 2))
 
     async with trio.open_nursery() as nursery:
-        for number, (what, try_it) in enumerate(work):
-            nursery.start_soon(one, number, what, try_it)
+        for number, trial in enumerate(trials):
+            nursery.start_soon(one, number, trial)
+    return [outcomes[number] for number in range(len(trials))]
+
+
+def _all_well(outcomes: Sequence[_Outcome[T]]) -> None:
+    """Raise ConfigError, a line for each that failed."""
+    lines = [f"{each.trial.what}: {each.error}" for each in outcomes if each.error]
     if lines:
         raise ConfigError("\n".join(sorted(lines)))
-    return [given[number] for number in range(len(work))]
 
 
 def _today(zone: ZoneInfo) -> dt.date:
