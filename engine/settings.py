@@ -36,7 +36,7 @@ from engine.codec.public_url import check_public_url
 from engine.codec.toml_lines import KeyPath, lines_of
 from engine.health import HealthPolicy
 from engine.messages.errors import ConfigError
-from engine.policy import Answer, Backoff, RestartPolicy
+from engine.policy import REASONS, Answer, Backoff, RestartPolicy
 from engine.supervisor import RestartType, Strategy
 from engine.tools.hours import ClinicHours
 
@@ -452,10 +452,10 @@ class RestartOverride:
 
 @attrs.frozen(kw_only=True)
 class PatientOverride(RestartOverride):
-    """What differs of the last of a list whose others are given up within a second."""
+    """What differs of the last of a list, which has nobody behind it: it is tried longer, and slow failures count."""
 
     intensity: Intensity = 5
-    period_s: Period = 10.0
+    period_s: Period = 30.0
 
 
 @attrs.frozen(kw_only=True)
@@ -463,7 +463,7 @@ class SttSettings(ActorSettings):
     """The recogniser's. `last`: of the last of its vendors and of its own crashes; `vendors`: of one."""
 
     reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
-    last: RestartOverride = RestartOverride()
+    last: PatientOverride = PatientOverride()
     vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("stt"))] = attrs.field(factory=dict)
 
 
@@ -753,13 +753,20 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
     AgentPolicy: {
         "first_token_s": _seconds(0.1, 60),
         "stall_s": _seconds(0.1, 60),
+        "filler_s": _seconds(0.1, 60),
+        "retries": _whole(0, 10),
+        "retry_s": _seconds(0, 10),
         "settle_s": _seconds(0.05, 10),
         "tools_s": _seconds(0.1, 120),
         "failures": _integer(1),
         "rounds": _whole(1, 100),
+        "reasons": _Must(lambda value: {**REASONS, **_reasons(value)}),
     },
     RecognitionPolicy: {
         "keep_s": _seconds(1, 600),
+        "preroll_s": _seconds(0, 10),
+        "cut_s": _seconds(0, 10),
+        "pause_s": _seconds(0.06, 2),
         "finalise_s": _seconds(0, 10),
     },
     TurnPolicy: {

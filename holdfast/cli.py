@@ -15,10 +15,10 @@ from rich.console import Console
 
 from engine.messages.errors import ConfigError
 from engine.providers.local.plot import read_script
-from engine.settings import Tenants, load
+from engine.settings import Configuration, Tenants, load, read
 from engine.supervisor import leaf
-from holdfast import logs
-from holdfast.keys import read_keys
+from holdfast import explain, logs
+from holdfast.keys import Keys, read_keys
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
 from simulators.noise import NoisePolicy
@@ -47,11 +47,23 @@ def check_config(
         DEFAULT_CONFIG
     ),
 ) -> None:
-    """Read a configuration and its tenants as the server would, and name every mistake."""
-    _, tenants = load(file)
-    check_scripts(tenants)
-    names = ", ".join(tenant.name for tenant in tenants.tenants)
+    """Read a configuration, its tenants and its keys as the server would, and name every mistake."""
+    configuration, _ = checked(file)
+    for note in configuration.notes:
+        typer.echo(note)
+    names = ", ".join(tenant.name for tenant in configuration.tenants.tenants)
     typer.echo(f"{file}: OK, answering for {names}")
+
+
+@config.command("explain")
+def explain_config(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(explain.NAMES)}; all of them in short.")] = "",
+    vendor: Annotated[str, typer.Option(help="Of the vendors that serve the actor, this one.")] = "",
+    tenant: Annotated[str, typer.Option(help="A tenant's id; else what holds where its file says nothing.")] = "",
+    file: Annotated[Path, typer.Option("--config", help="The engine's file.")] = DEFAULT_CONFIG,
+) -> None:
+    """Say what a policy does at each failure: when it tries again, when it gives up, who is next, what is heard."""
+    explain.explain(read(file), Console(), name=name, vendor=vendor, tenant=tenant)
 
 
 Config = Annotated[Path, typer.Option("--config", help="The engine's file, which says where the tenants are.")]
@@ -74,12 +86,15 @@ def serve(
         bool,
         typer.Option("--debug-wire", help="Keep each call's messages there, of the line, the vendors, the actors."),
     ] = False,
+    allow_faults: Annotated[
+        bool, typer.Option("--allow-faults", help="Let calls be made to fail, by 'holdfast call --faults'. For tests.")
+    ] = False,
 ) -> None:
     """Answer the phone."""
     from holdfast import serve as serving  # noqa: PLC0415 - see MODELS
 
-    settings, tenants = load(config)
-    keys = read_keys(settings)
+    configuration, keys = checked(config)
+    settings, tenants = configuration.settings, configuration.tenants
     logs.configure(settings.log, secrets=keys.secrets)
     progress = partial(typer.echo, err=True)
     if check:
@@ -89,7 +104,7 @@ def serve(
     debug = serving.Debug(audio=debug_audio, wire=debug_wire)
 
     async def work(stop: serving.Stop) -> None:
-        await serving.serve(settings, tenants, bind=bind, progress=progress, keys=keys, stop=stop, debug=debug)
+        await serving.serve(settings, tenants, bind=bind, progress=progress, keys=keys, stop=stop, debug=debug, allow_faults=allow_faults)
 
     _run(partial(serving.until_told, work))
 
@@ -108,6 +123,9 @@ def call(  # noqa: PLR0913, PLR0917 - a call's options
     to: Annotated[str | None, typer.Option(help="The number that is dialled.")] = None,
     caller: Annotated[str | None, typer.Option("--from", help="The caller's own number.")] = None,
     noise_db: Annotated[float | None, typer.Option(help="Line noise, as a signal-to-noise ratio.")] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="A file that says who calls, what fails, and what is expected: docs/faults.md.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the recording and its details go.")] = Path("var/calls"),
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -146,6 +164,14 @@ def demo(
     settings, tenants = load(config)
     logs.configure(attrs.evolve(settings.log, level="warning"))
     _run(partial(demonstration.demo, settings, tenants, script=scenario, console=Console()))
+
+
+def checked(file: Path) -> tuple[Configuration, Keys]:
+    """Read all that a server is made of, as far as it can be told without a vendor. Raises ConfigError."""
+    configuration = read(file)
+    check_scripts(configuration.tenants)
+    sources = configuration.sources
+    return configuration, read_keys(configuration.settings, tenants=configuration.tenants, sources=sources)
 
 
 def check_scripts(tenants: Tenants) -> None:

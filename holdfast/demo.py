@@ -31,7 +31,7 @@ async def demo(settings: Settings, tenants: Tenants, *, script: str, console: Co
     for stale in FOLDER.glob("*.sqlite3*"):
         stale.unlink()
     settings, tenants = apart(settings, tenants, FOLDER)
-    keys = attrs.evolve(read_keys(settings), auth_tokens=())  # nobody but this process calls
+    keys = attrs.evolve(read_keys(settings, tenants=tenants), auth_tokens=())  # nobody but this process calls
     async with trio.open_nursery() as nursery:
         addresses: list[str] = await nursery.start(
             partial(

@@ -7,26 +7,42 @@ from typing import Final
 import attrs
 
 from engine.messages.errors import ConfigError
-from engine.settings import Settings
+from engine.settings import Settings, Sources, Tenants
+
+ADMIN_TOKEN: Final = "HOLDFAST_ADMIN_TOKEN"  # noqa: S105 - a name, not a token
+"""The variable with which whoever may change a running server proves it. Not set: nobody may, from outside."""
 
 _SOLD: Final[Mapping[str, str]] = {"deepgram": "Deepgram", "anthropic": "Anthropic", "elevenlabs": "ElevenLabs"}
 
 
 @attrs.frozen(kw_only=True)
 class Keys:
-    """What the environment holds: a key for each vendor that is used, and Twilio's auth tokens, the newest first."""
+    """What the environment holds: a key for each vendor that is used, and Twilio's auth tokens, the newest first.
+
+    admin_token: empty where there is none.
+    """
 
     vendors: Mapping[str, str] = attrs.field(repr=False)
     auth_tokens: tuple[str, ...] = attrs.field(repr=False)
+    admin_token: str = attrs.field(default="", repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """All that must never stand in a log."""
-        return (*self.vendors.values(), *self.auth_tokens)
+        return (*self.vendors.values(), *self.auth_tokens, *filter(None, [self.admin_token]))
 
 
-def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Keys:
-    """Return the keys that the configuration needs. Raises ConfigError that names every variable that is missing."""
+def read_keys(
+    settings: Settings,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    tenants: Tenants | None = None,
+    sources: Sources | None = None,
+) -> Keys:
+    """Return the keys that the configuration needs: of every vendor in a list, whoever's, be it the last of it.
+
+    sources: the files that it came from, to say where. Raises ConfigError that names every variable that is missing.
+    """
     lines: list[str] = []
 
     def read(variable: str, whose: str) -> str:
@@ -36,16 +52,19 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
         return value
 
     keys: dict[str, str] = {}
-    for work in ("stt", "llm", "tts"):
-        for vendor in getattr(settings.call, work):
-            if vendor not in _SOLD or vendor in keys:
-                continue
-            variable: str = getattr(settings.vendors, vendor).api_key_env
-            keys[vendor] = read(variable, f"{_SOLD[vendor]}'s API key")
-            if not keys[vendor]:
-                lines.append(
-                    f"{variable} is not set: it holds {_SOLD[vendor]}'s API key, and call.{work} names '{vendor}'"
-                )
+    for tenant in (None, *(tenants.tenants if tenants else ())):
+        for work in ("stt", "llm", "tts"):
+            for index, vendor in enumerate(settings.vendors_of(tenant, work)):
+                if vendor not in _SOLD or vendor in keys:
+                    continue
+                variable: str = getattr(settings.vendors, vendor).api_key_env
+                keys[vendor] = read(variable, f"{_SOLD[vendor]}'s API key")
+                if not keys[vendor]:
+                    place = (sources or Sources()).place([("call", work, index)], tenant=tenant.id if tenant else "")
+                    lines.append(
+                        f"{place}: {variable} is not set, which holds {_SOLD[vendor]}'s API key; set it, or leave "
+                        f"'{vendor}' out"
+                    )
     twilio = settings.vendors.twilio
     tokens = [
         read(variable, "Twilio's auth token") for variable in (twilio.auth_token_env, twilio.previous_auth_token_env)
@@ -54,6 +73,7 @@ def read_keys(settings: Settings, environ: Mapping[str, str] = os.environ) -> Ke
         lines.append(
             f"{twilio.auth_token_env} is not set, and {twilio.previous_auth_token_env} is: the new token comes first"
         )
+    admin_token = read(ADMIN_TOKEN, "the admin token")
     if lines:
         raise ConfigError("\n".join(lines))
-    return Keys(vendors=keys, auth_tokens=tuple(filter(None, tokens)))
+    return Keys(vendors=keys, auth_tokens=tuple(filter(None, tokens)), admin_token=admin_token)

@@ -31,8 +31,8 @@ def test_each_vendor_that_is_named_gets_its_key() -> None:
 
 def test_every_missing_key_is_named_at_once_with_its_vendor() -> None:
     assert refused(REMOTE, {"ANTHROPIC_API_KEY": "an-2", "ELEVENLABS_API_KEY": "  "}) == [
-        "DEEPGRAM_API_KEY is not set: it holds Deepgram's API key, and call.stt names 'deepgram'",
-        "ELEVENLABS_API_KEY is not set: it holds ElevenLabs's API key, and call.tts names 'elevenlabs'",
+        "call.stt[0]: DEEPGRAM_API_KEY is not set, which holds Deepgram's API key; set it, or leave 'deepgram' out",
+        "call.tts[0]: ELEVENLABS_API_KEY is not set, which holds ElevenLabs's API key; set it, or leave 'elevenlabs' out",
     ]
 
 

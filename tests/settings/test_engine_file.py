@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.messages.errors import ConfigError
-from engine.policy import Backoff, RestartPolicy
+from engine.policy import EXHAUSTED, Backoff, RestartPolicy
 from engine.settings import BUILT_VENDORS, KNOWN_VENDORS, Settings, load, load_settings, settable
 
 ROOT = Path(__file__).parents[2]
@@ -228,7 +228,8 @@ def keys(value: object, at: str = "") -> Iterator[str]:
 
 
 def test_every_key_that_there_is_stands_in_the_shipped_file() -> None:
-    assert set(keys(tomllib.loads(SHIPPED.read_text(encoding="utf-8")))) == set(keys(Settings()))
+    inside = {f"agent.reasons.{EXHAUSTED}"}  # the engine's own, for no file
+    assert set(keys(tomllib.loads(SHIPPED.read_text(encoding="utf-8")))) == set(keys(Settings())) - inside
 
 
 LINES = SHIPPED.read_text(encoding="utf-8").splitlines()
