@@ -831,13 +831,17 @@ class FaultyCall(Call):
 
     faults: tuple[AnyFault, ...] = attrs.field(kw_only=True)
     seed: int = attrs.field(kw_only=True, default=0)
-    report: Report = attrs.field(init=False)
+    report: Report = attrs.field(
+        kw_only=True,
+        default=attrs.Factory(
+            lambda self: Report(call_sid=self.plan.call_sid, seed=self.seed, faults=self.faults), takes_self=True
+        ),
+    )
     injector: Injector = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         plan = self.plan
         check_vendors(self.faults, plan)
-        self.report = Report(call_sid=plan.call_sid, seed=self.seed, faults=self.faults)
         self.injector = injector = Injector(self.faults, self.seed, self.report, self.clock, self._kill_actor)
         self.plan = attrs.evolve(
             plan,
@@ -950,15 +954,21 @@ class FaultBoard:
         _shorten(self._orders)
 
     def open(self, *, line: Line, plan: Plan) -> Call:
-        """Return a call, with faults if any were ordered for it. Raises ConfigError, as `FaultyCall`."""
+        """Return a call, with faults if any were ordered for it. Those that it cannot have are in its report."""
         order = self._orders.pop(plan.call_sid, None)
         if order is None:
             return Call(line=line, plan=plan)
         faults, seed = order
-        call = FaultyCall(line=line, plan=plan, faults=faults, seed=seed)
-        self._reports[plan.call_sid] = call.report
+        report = Report(call_sid=plan.call_sid, seed=seed, faults=faults)
+        self._reports[plan.call_sid] = report
         _shorten(self._reports)
-        return call
+        try:
+            check_vendors(faults, plan)
+        except ConfigError as error:  # whoever calls is served all the same
+            report.note(0.0, "call", "goes without faults", str(error))
+            report.ended = "without faults"
+            return Call(line=line, plan=plan)
+        return FaultyCall(line=line, plan=plan, faults=faults, seed=seed, report=report)
 
     def report(self, call_sid: str) -> Report | None:
         """Return the report of a call as far as it has come; None for one that had no faults."""

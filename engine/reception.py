@@ -79,6 +79,7 @@ class Reception:
         it is late; tool_runner: for tools, which are abandoned too.
     dumps: folder for steps that raised; each file is a test to be written.
     records: where calls are written down for whoever looks for a fault; None: nowhere.
+    open_call: makes a call of `line` and `plan`: another than the engine's own, where a call is to fail on purpose.
     """
 
     settings: Settings
@@ -92,6 +93,7 @@ class Reception:
     urgent: Runner = attrs.field(default=attrs.Factory(lambda self: self.runner, takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     records: Recorder | None = None
+    open_call: Callable[..., Call] = Call
     health: Health = attrs.field(init=False)
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
     _steps: OrderedDict[str, NextStep] = attrs.field(init=False, factory=OrderedDict)
@@ -122,7 +124,7 @@ class Reception:
             elif sid in self.calls:
                 self._refuse("second line", "this call has a line already")
             else:
-                self.calls[sid] = call = Call(line=line, plan=self._plan(start, ticket, tenant))
+                self.calls[sid] = call = self.open_call(line=line, plan=self._plan(start, ticket, tenant))
                 try:
                     await call.run()
                 finally:

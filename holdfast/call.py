@@ -1,26 +1,34 @@
 """Call: a simulated call to a running server, watched as it goes, measured from outside, and kept."""
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import attrs
 import cattrs
+import httpx
 import trio
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from engine.faults import as_table
+from engine.faulty import Report
 from engine.messages.conversation import AgentSaid, CallerSaid, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import ConfigError
 from engine.messages.records import Record, Timing
 from engine.storage.store import Store
+from holdfast.keys import ADMIN_TOKEN
 from simulators import events, recording
-from simulators.caller import CallerScript
-from simulators.twilio.call import Network, place_call
+from simulators.caller import AwaitHangUp, CallerScript, Listen, Say, Step
+from simulators.trial import LiveTrial, Scenario, Sound, unmet
+from simulators.twilio.call import Network, NoServerError, place_call
 from simulators.twilio.record import CallRecord
 from simulators.voice import LocalVoice
+from web.admin import FAULTS
 
 STAGES: Final = {
     "transcript_final": "final",
@@ -37,6 +45,13 @@ CLOSED_BY_SERVER: Final = 31921
 SHOWN: Final = 160
 """Characters of a tool's answer that are shown; all of it is in the JSON."""
 
+SILENCE_S: Final = 2.5
+PATIENCE_S: Final = 20.0
+"""How a caller hears that an agent to whom things happen has finished, and how long it waits for that."""
+
+REPORT_LOOKS: Final = 25
+"""How often a call's report is asked for until the call has ended: the engine winds up for some seconds at most."""
+
 LOOK_EVERY_S: Final = 0.2
 """How often the conversation is looked at while the call goes on. Five times a second reads as live."""
 
@@ -46,6 +61,7 @@ class Kept:
     """What is left of a call: its record, what the engine wrote down, and where the files are.
 
     conversation, timings: empty where the server's database cannot be read from here.
+    report: the engine's own, of a call that was made to fail.
     """
 
     record: CallRecord
@@ -53,6 +69,7 @@ class Kept:
     timings: Sequence[Timing]
     wav: Path
     json: Path
+    report: Report | None = None
 
 
 async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
@@ -64,10 +81,12 @@ async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
     console: Console,
     name: str = "call",
     auth_token: str | None = None,
+    call_sid: str | None = None,
 ) -> Kept:
     """Place a call and return what is left of it.
 
     auth_token: signs all that the phone network asks, as a server that has one wants it.
+    call_sid: the call's; None: one that was never there before.
 
     store: the server's, opened for reading, for the live transcript and the engine's own timings.
     Raises ConfigError where no server answers.
@@ -81,7 +100,7 @@ async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
             server_url=server_url,
             caller=script,
             voice=LocalVoice(),
-            network=Network(auth_token=auth_token),
+            network=Network(auth_token=auth_token, call_sid=call_sid),
             on_event=watch.saw,
         )
         await trio.sleep(LOOK_EVERY_S)  # the engine writes its last rows when the line has gone
@@ -197,6 +216,71 @@ def _told(row: Record) -> str:
         case ToolAnswered(ok=ok, value=value):
             answer = json.dumps(value, ensure_ascii=False)
             return f"{'→' if ok else '✗'} {answer if len(answer) <= SHOWN else f'{answer[:SHOWN]}…'}"
+
+
+def caller_of(trial: Scenario) -> CallerScript:
+    """Return the caller of a scenario with faults: polite, and slow to believe that the agent has finished."""
+    steps: list[Step] = [Listen(silence_s=SILENCE_S, timeout_s=PATIENCE_S)]
+    for text in trial.caller:
+        steps += [Say(text=text), Listen(silence_s=SILENCE_S, timeout_s=PATIENCE_S)]
+    return CallerScript(steps=(*steps, AwaitHangUp(timeout_s=3.0)))
+
+
+async def call_with_faults(
+    trial: Scenario, place: Callable[..., Awaitable[Kept]], *, server_url: str, token: str | None
+) -> Kept:
+    """Have a server's next call fail as a scenario says, place it, and return what is left of it, with its report.
+
+    place: `call`, but for the call's SID. token: the server's admin token, which one on this machine does not ask for.
+    Raises ConfigError for a server that takes no faults, or not these.
+    """
+    call_sid = "CA" + secrets.token_hex(16)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # No proxy of the world outside stands between this machine and a server on it.
+    async with httpx.AsyncClient(base_url=server_url, headers=headers, trust_env=False, timeout=10.0) as client:
+        body = {"call_sid": call_sid, "seed": trial.seed, "faults": [as_table(fault) for fault in trial.faults]}
+        try:
+            answer = await client.post(FAULTS, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        except httpx.HTTPError as error:
+            raise NoServerError(f"no server answers at {server_url}; is 'holdfast serve' running there?") from error
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            raise ConfigError(
+                f"the server at {server_url} takes no faults from here; start it with 'holdfast serve --allow-faults', "
+                f"and from another machine set {ADMIN_TOKEN} to its admin token"
+            )
+        if answer.status_code != HTTPStatus.NO_CONTENT:
+            raise ConfigError(f"the server at {server_url} refuses the faults: {answer.text.strip()}")
+        kept = await place(call_sid=call_sid)
+        report = None
+        for _ in range(REPORT_LOOKS):
+            answer = await client.get(f"{FAULTS}/{call_sid}")
+            report = Report.from_json(answer.json()) if answer.status_code == HTTPStatus.OK else None
+            if report is not None and report.ended is not None:
+                break
+            await trio.sleep(LOOK_EVERY_S)
+    return attrs.evolve(kept, report=report)
+
+
+def judged(trial: Scenario, kept: Kept, console: Console) -> list[str]:
+    """Print what happened in a call with faults, and what of it was not expected; return that."""
+    if kept.report is None:
+        wrong = ["the call never reached the engine"]
+    else:
+        console.print(kept.report.timeline(), markup=False, highlight=False, soft_wrap=True)
+        said = [
+            Sound(who="caller", start_s=each.at_s, end_s=each.until_s)
+            for each in kept.record.all_of(events.CallerSpeaks)
+        ]
+        heard = [
+            Sound(who="agent", start_s=each.start_s, end_s=each.end_s) for each in recording.measure(kept.record).agent
+        ]
+        live = LiveTrial(report=kept.report, sounds=(*said, *heard), end_s=kept.record.duration_s)
+        wrong = unmet(trial.expect, live)
+    for line in wrong:
+        console.print(f"NOT AS EXPECTED: {line}", style="bold red", markup=False, highlight=False)
+    if not wrong:
+        console.print("as expected", style="green")
+    return wrong
 
 
 def waterfall(kept: Kept, console: Console) -> None:

@@ -18,7 +18,7 @@ from engine.providers.local.plot import read_script
 from engine.settings import Configuration, Tenants, load, read
 from engine.supervisor import leaf
 from holdfast import explain, logs
-from holdfast.keys import Keys, read_keys
+from holdfast.keys import ADMIN_TOKEN, Keys, read_keys
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
 from simulators.noise import NoisePolicy
@@ -70,7 +70,7 @@ Config = Annotated[Path, typer.Option("--config", help="The engine's file, which
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 - a server's options
     config: Config = DEFAULT_CONFIG,
     bind: Annotated[
         str, typer.Option(help="HOST:PORT to listen on; port 0 takes any that is free.")
@@ -104,7 +104,16 @@ def serve(
     debug = serving.Debug(audio=debug_audio, wire=debug_wire)
 
     async def work(stop: serving.Stop) -> None:
-        await serving.serve(settings, tenants, bind=bind, progress=progress, keys=keys, stop=stop, debug=debug, allow_faults=allow_faults)
+        await serving.serve(
+            settings,
+            tenants,
+            bind=bind,
+            progress=progress,
+            keys=keys,
+            stop=stop,
+            debug=debug,
+            allow_faults=allow_faults,
+        )
 
     _run(partial(serving.until_told, work))
 
@@ -132,8 +141,14 @@ def call(  # noqa: PLR0913, PLR0917 - a call's options
     """Make a simulated call to a running server, and keep its recording, transcript and timings."""
     with _speech():
         from holdfast import call as calling  # noqa: PLC0415 - see MODELS
+        from simulators import trial as trials  # noqa: PLC0415 - see MODELS
 
-    script = _script(say or [], wav or [], scenario, barge_in_at)
+    trial = None if faults is None else trials.load(faults)
+    if trial is not None and (say or wav or scenario or barge_in_at is not None):
+        raise ConfigError(
+            "--faults says all that the caller says: leave out --say, --wav, --scenario and --barge-in-at"
+        )
+    script = _script(say or [], wav or [], scenario, barge_in_at) if trial is None else calling.caller_of(trial)
     script = attrs.evolve(
         script,
         dialled_number=to or script.dialled_number,
@@ -147,9 +162,14 @@ def call(  # noqa: PLR0913, PLR0917 - a call's options
     # As the server that runs with the same environment wants it.
     token = os.environ.get(settings.vendors.twilio.auth_token_env, "").strip() or None
     place = partial(calling.call, script, server_url=server, store=store, folder=out, console=console, auth_token=token)
+    if trial is not None:
+        place = partial(calling.call_with_faults, trial, place, server_url=server, token=os.environ.get(ADMIN_TOKEN))
     kept = _run(place)
     calling.waterfall(kept, console)
+    wrong = None if trial is None else calling.judged(trial, kept, console)
     console.print(f"recording: {kept.wav} (left the caller, right the agent); details: {kept.json}", highlight=False)
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -18,6 +18,8 @@ from sqlalchemy.exc import ArgumentError
 
 from engine.codec.public_url import is_loopback
 from engine.debug import Recorder, recorder
+from engine.faults import VENDORS
+from engine.faulty import FaultBoard
 from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.errors import ConfigError
 from engine.metrics import Metrics
@@ -29,6 +31,7 @@ from engine.tools.businesses import Businesses
 from holdfast.keys import Keys, read_keys
 from holdfast.logs import redaction
 from holdfast.vendors import Progress, hire
+from web.admin import offer_faults
 from web.app import TenantChoice, create_app
 from web.door import DoorPolicy, FrontDoor
 from web.media import MediaDoor, beside
@@ -89,12 +92,14 @@ async def serve(  # noqa: PLR0913 - what a server is made of
     keys: Keys | None = None,
     stop: Stop | None = None,
     debug: Debug = Debug(),
+    allow_faults: bool = False,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls until cancelled, or until `stop` has been obeyed: see `_drain`.
 
     All that can be wrong is found before the port opens: then it raises ConfigError.
     keys: as read from the environment by default. progress: is told in a line what takes long.
+    allow_faults: whoever may ask can have a call fail on purpose: see `web.admin`.
     task_status: is given the addresses once calls are answered.
     """
     keys = keys or read_keys(settings)
@@ -134,6 +139,11 @@ async def serve(  # noqa: PLR0913 - what a server is made of
             metrics=desk.metrics.exposition,
             counted=desk.metrics.counted,
         )
+        if allow_faults:
+            board = FaultBoard(vendors=VENDORS)
+            desk.open_call = board.open
+            offer_faults(app, door, board, token=keys.admin_token)
+            _log.warning("faults_allowed", why="--allow-faults: not for a server that answers customers")
         # What was loaded stays: the collector need not walk it again with every call on the line.
         gc.collect()
         gc.freeze()
@@ -272,9 +282,7 @@ async def reception(
             metrics=Metrics(),
             records=records,
         )
-        desk.teams = await later.enter_async_context(
-            hire(settings, tenants, keys, desk=desk, progress=progress)
-        )
+        desk.teams = await later.enter_async_context(hire(settings, tenants, keys, desk=desk, progress=progress))
         progress(f"ready in {time.monotonic() - started_at:.1f} s")
         yield desk
 

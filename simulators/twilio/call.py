@@ -73,6 +73,7 @@ class Network:
     """What the phone network is like.
 
     auth_token: signs every request; None leaves them unsigned.
+    call_sid: of the call that is placed; None: one that was never there before.
     allow_ws: unencrypted streams to other machines too, which Twilio refuses; to this machine they always pass.
     status_callback: a URL that is told of the call's end; it is set at the number, not in TwiML.
     dial_status, dial_s: what comes of a <Dial> (DialCallStatus), and after how long.
@@ -82,6 +83,7 @@ class Network:
 
     auth_token: str | None = attrs.field(default=None, repr=False)
     account_sid: str = "AC" + "0" * 32
+    call_sid: str | None = None
     allow_ws: bool = False
     status_callback: str | None = None
     dial_status: str = "completed"
@@ -156,7 +158,7 @@ class _Call:
         self._prepared = prepared
         self._webhooks = webhooks
         self._network = network
-        self._call_sid = "CA" + secrets.token_hex(16)
+        self._call_sid = network.call_sid or "CA" + secrets.token_hex(16)
         self._dialled_on = datetime.now(UTC)
         self._timeline = Timeline(trio.current_time())
         self._ledger = Ledger(self._timeline, on_event=on_event)
