@@ -67,6 +67,7 @@ from engine.messages.synthesis import (
     Synthesise,
     Synthesised,
     SynthesisEnded,
+    VoiceDied,
 )
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from engine.policy import RestartPolicy, splitmix64
@@ -148,6 +149,7 @@ WIRING = Wiring(
         Edge(AgentAudioTrimmed, "tts", "pacer", set_aside=_REPEAT),
         Edge(AgentAudioEnded, "tts", "pacer", set_aside=_REPEAT),
         Edge(LineClosed, "tts", "pacer"),
+        Edge(VoiceDied, "call", "pacer"),
         Edge(PlayNotice, "call", "pacer"),
         Edge(Playing, "pacer", "turn_detector"),
         Edge(Stopped, "pacer", "turn_detector"),
@@ -654,6 +656,8 @@ class Call:
         if isinstance(event, _TOLD):
             details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
             self.log.warning(_snake(type(event).__name__), **details)
+        if isinstance(event, ChildFailed) and (event.supervisor, event.child) == ("tts", "session"):
+            self.tell("call", VoiceDied())
         if isinstance(event, FailedOver) and not self.trunk.gone.is_set():
             self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
 

@@ -5,14 +5,20 @@ far that buffer reaches: `Buffer.until`. A frame is due when the buffer would fa
 the number on by its length, so nothing drifts and a late wake-up is caught up by itself. What lies between now and
 `Buffer.until` was sent and not heard: counted back from the cursor, it gives the word at which the caller broke in.
 Marks say for certain that a piece was heard; those of an earlier generation were cleared, not heard.
+
+A voice may die in the middle of a word. From then on no piece goes out beyond its last whole word; what is whole keeps
+playing. The next voice begins with the word that was cut: its sound takes the place of what had not gone out, and of it
+as much is left out as had gone out, by the sound alone, without the silence before it. So the word is heard once, with
+a pause in it if it had begun.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Self, TypeAlias, assert_never
+from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
+from engine.codec import mulaw
 from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENT_FRAME
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
@@ -22,13 +28,19 @@ from engine.messages.recognition import Word
 from engine.messages.records import Counted, Timing
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
 from engine.messages.supervision import Tick
-from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed
+from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed, VoiceDied
 from engine.messages.turns import BargedIn
 
 _MARK = re.compile(r"(?P<generation>\d+):(?P<turn>\d+):(?P<index>\d+)")
 
-Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioTrimmed | AgentAudioEnded
-Inbox: TypeAlias = Asked | HangUp | BargedIn | MarkEcho | LineClosed | Tick
+# Samples 40 dB below full scale: a voice's silence is quieter, its sound is not for long.
+_LOUD: Final = 328
+_QUIET: Final = bytes(byte for byte, sample in enumerate(mulaw.decode(bytes(range(256)))) if abs(int(sample)) < _LOUD)
+# A word that was cut is no longer than that. What is longer came from a voice that does not say where its words are.
+_MOST_CUT_BYTES: Final = RATE_HZ
+
+Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded | VoiceDied
+Inbox: TypeAlias = Asked | AgentAudioTrimmed | HangUp | BargedIn | MarkEcho | LineClosed | Tick
 
 
 @attrs.frozen(kw_only=True)
@@ -60,11 +72,43 @@ class PacingPolicy:
 
 
 @attrs.frozen(kw_only=True)
+class Cut:
+    """Where a piece's voice died in the middle of a word.
+
+    voice_bytes, stand_bytes: where its whole words end, as the voice counts and in what is kept.
+    left_bytes: sound of the word that has gone out and is to be left out when it comes again. begun: it has come.
+    """
+
+    voice_bytes: int
+    stand_bytes: int
+    left_bytes: int
+    begun: bool = False
+
+    @property
+    def is_word(self) -> bool:
+        """Whether what has gone out is of one word. More is a clause of a voice without times, and is said again."""
+        return self.left_bytes <= _MOST_CUT_BYTES
+
+    def without(self, audio: bytes, ends_bytes: int, *, over: bool) -> "tuple[Cut, bytes]":
+        """Return what of new sound is still to be played, and what is left to be left out of the sound after it.
+
+        ends_bytes: where the word ends in the sound, if it is `over` with it.
+        """
+        if not self.left_bytes or not self.is_word:
+            return self, audio
+        new = audio if self.begun else audio.lstrip(_QUIET)
+        out_bytes = min(self.left_bytes, len(new), max(0, ends_bytes - (len(audio) - len(new))))
+        left_bytes = 0 if over else self.left_bytes - out_bytes
+        return attrs.evolve(self, left_bytes=left_bytes, begun=self.begun or bool(new)), new[out_bytes:]
+
+
+@attrs.frozen(kw_only=True)
 class Piece:
     """A piece of a reply, from being asked for to being heard.
 
     audio: all that came so far; kept until heard. sent_bytes: how much of it has gone out.
-    kept_bytes: cut off by the voice's death, but sent before that was known: what comes later lies so much later.
+    late_bytes: how much later a sound lies in it than the voice counts. cut: where its voice died, if it did.
+    held: its voice is dead: nothing goes out beyond its last whole word.
     complete: it has all its audio. marked: all of it was sent, and a mark after it.
     """
 
@@ -73,14 +117,26 @@ class Piece:
     audio: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
     words: tuple[Word, ...] = ()
     sent_bytes: int = 0
-    kept_bytes: int = 0
+    late_bytes: int = 0
+    cut: Cut | None = None
+    held: bool = False
     complete: bool = False
     marked: bool = False
 
     @property
+    def whole_bytes(self) -> int:
+        """Where the last whole word ends."""
+        return min(len(self.audio), round(self.words[-1].end_s * RATE_HZ)) if self.words else 0
+
+    @property
+    def ready_bytes(self) -> int:
+        """How much of it may go out."""
+        return max(self.sent_bytes, self.whole_bytes) if self.held else len(self.audio)
+
+    @property
     def waits(self) -> bool:
         """Whether its next sound has yet to come from the voice."""
-        return not self.complete and self.sent_bytes == len(self.audio)
+        return not self.complete and self.sent_bytes == self.ready_bytes
 
     @property
     def gone(self) -> bool:
@@ -89,30 +145,45 @@ class Piece:
 
     def next(self, size_bytes: int) -> bytes:
         """Return the sound that goes out next, no more than `size_bytes`."""
-        return self.audio[self.sent_bytes : self.sent_bytes + size_bytes]
+        return self.audio[self.sent_bytes : min(self.sent_bytes + size_bytes, self.ready_bytes)]
 
     def longer(self, audio: bytes, words: tuple[Word, ...]) -> Self:
-        """Return the piece with more sound."""
-        late_s = self.kept_bytes / RATE_HZ
+        """Return the piece with more sound, less what had gone out of a cut word."""
+        voice_bytes = len(self.audio) - self.late_bytes
+        ends_bytes = round(words[0].end_s * RATE_HZ) - voice_bytes if words else len(audio)
+        cut, new = (None, audio) if self.cut is None else self.cut.without(audio, ends_bytes, over=bool(words))
+        late_bytes = self.late_bytes - (len(audio) - len(new))
+        late_s = late_bytes / RATE_HZ
         later = tuple(attrs.evolve(word, start_s=word.start_s + late_s, end_s=word.end_s + late_s) for word in words)
-        return attrs.evolve(self, audio=self.audio + audio, words=(*self.words, *later))
+        return attrs.evolve(
+            self,
+            audio=self.audio + new,
+            words=(*self.words, *later),
+            late_bytes=late_bytes,
+            cut=cut,
+            held=False,
+        )
 
     def trimmed(self, keep_bytes: int) -> Self:
         """Return the piece without its sound after `keep_bytes`, save what has gone out already."""
-        stand_bytes = keep_bytes + self.kept_bytes
-        kept_bytes = max(0, self.sent_bytes - stand_bytes)
-        audio = self.audio[: stand_bytes + kept_bytes]
-        return attrs.evolve(self, audio=audio, kept_bytes=self.kept_bytes + kept_bytes)
+        again = self.cut is not None and self.cut.voice_bytes == keep_bytes  # none of what came since was a whole word
+        stand_bytes = self.cut.stand_bytes if self.cut is not None and again else keep_bytes + self.late_bytes
+        audio = self.audio[: max(stand_bytes, self.sent_bytes)]
+        cut = Cut(voice_bytes=keep_bytes, stand_bytes=stand_bytes, left_bytes=len(audio[stand_bytes:].lstrip(_QUIET)))
+        return attrs.evolve(self, audio=audio, late_bytes=len(audio) - keep_bytes, cut=cut, held=False)
 
     def heard(self, unheard_bytes: int) -> str:
         """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""
         played_bytes = max(0, self.sent_bytes - unheard_bytes)
+        size_bytes, whole_bytes = len(self.audio), self.whole_bytes
         texts = self.text.split()
-        if self.words and played_bytes < len(self.audio):
-            return " ".join(texts[: sum(round(word.end_s * RATE_HZ) <= played_bytes for word in self.words)])
-        if self.complete and self.audio:  # no times for the rest: as many of the words as of the sound
-            return " ".join(texts[: len(texts) * played_bytes // len(self.audio)])
-        return " ".join(texts[: len(self.words)])
+        count = sum(min(size_bytes, round(word.end_s * RATE_HZ)) <= played_bytes for word in self.words)
+        if self.complete and size_bytes and played_bytes == size_bytes:
+            count = len(texts)
+        elif self.complete and played_bytes > whole_bytes:
+            untimed = len(texts) - len(self.words)  # as many of them as of their sound
+            count += untimed * (played_bytes - whole_bytes) // (size_bytes - whole_bytes)
+        return " ".join(texts[:count])
 
 
 @attrs.frozen(kw_only=True)
@@ -231,6 +302,11 @@ class Pacer:
                 return core._hung_up(now)
             case MarkEcho(name=name):
                 return _chain(self._echoed(name), lambda core: core._hung_up(now))
+            case AgentAudioTrimmed(turn=turn, index=index, keep_bytes=keep):
+                core = attrs.evolve(self, news_at=now)._changed(turn, index, lambda piece: piece.trimmed(keep))
+                repeats = any(piece.cut is not None and not piece.cut.is_word for piece in core._named(turn, index))
+                counted: list[object] = [Counted(name="repeated_clauses", amount=1)] if repeats else []
+                return _chain((core, counted), lambda core: core._sent(now))
             case Tick():
                 step = _chain(self._sent(now), lambda core: core._overdue(now))
                 return _chain(step, lambda core: core._hung_up(now))
@@ -254,10 +330,14 @@ class Pacer:
                 return self._with(turn, lambda reply: attrs.evolve(reply, total=total))
             case AgentAudio(turn=turn, index=index, audio=audio, words=words):
                 return self._changed(turn, index, lambda piece: piece.longer(audio, words))
-            case AgentAudioTrimmed(turn=turn, index=index, keep_bytes=keep):
-                return self._changed(turn, index, lambda piece: piece.trimmed(keep))
             case AgentAudioEnded(turn=turn, index=index):
                 return self._changed(turn, index, lambda piece: attrs.evolve(piece, complete=True))
+            case VoiceDied():
+                core = self
+                for reply, piece in self._pieces():
+                    if not piece.complete:
+                        core = core._changed(reply.turn, piece.index, lambda piece: attrs.evolve(piece, held=True))
+                return core
             case _:
                 assert_never(message)
 
@@ -273,8 +353,14 @@ class Pacer:
 
     def _changed(self, turn: int, index: int, change: Callable[[Piece], Piece]) -> "Pacer":
         """Change one piece; one that is over, heard or unknown is left alone."""
-        found = next((each for each in self._pieces() if (each[0].turn, each[1].index) == (turn, index)), None)
-        return self if found is None else self._with(turn, lambda reply: reply.with_piece(change(found[1])))
+        core = self
+        for piece in self._named(turn, index):
+            core = core._with(turn, lambda reply, piece=piece: reply.with_piece(change(piece)))  # type: ignore[misc]
+        return core
+
+    def _named(self, turn: int, index: int) -> list[Piece]:
+        """Return the piece of that name, if there is one."""
+        return [piece for reply, piece in self._pieces() if (reply.turn, piece.index) == (turn, index)]
 
     def _pieces(self) -> list[tuple[Reply, Piece]]:
         return [(reply, piece) for reply in self.replies for piece in reply.pieces]
@@ -360,7 +446,11 @@ class Pacer:
             reply, piece = self._pieces()[-1]
             return attrs.evolve(self, news_at=now)._heard_to(reply.turn, piece.index)
         core = attrs.evolve(self, news_at=now)._changed(
-            found[0].turn, found[1].index, lambda piece: attrs.evolve(piece, text=piece.heard(0), complete=True)
+            found[0].turn,
+            found[1].index,
+            lambda piece: attrs.evolve(
+                piece, text=piece.heard(0), audio=piece.audio[: piece.sent_bytes], complete=True
+            ),
         )
         return _chain((core, [Counted(name="pieces_starved", amount=1)]), lambda core: core._sent(now))
 

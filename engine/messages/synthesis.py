@@ -60,9 +60,17 @@ class AgentAudio:
     words: tuple[Word, ...] = ()
 
 
+@attrs.frozen
+class VoiceDied:
+    """The voice's session has ended: the next one begins with the word after the last whole one."""
+
+
 @attrs.frozen(kw_only=True)
 class AgentAudioTrimmed:
-    """The voice died in the middle of a word: only the first `keep_bytes` of the piece's audio stand."""
+    """The voice died in the middle of a word: only the first `keep_bytes` of the piece's audio stand.
+
+    What comes next begins with that word.
+    """
 
     turn: int
     index: int

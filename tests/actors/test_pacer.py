@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.pacer import Buffer, Clip, Pacer, PacingPolicy, Piece, Reply
+from engine.actors.tts import TTS
 from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENCE
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
@@ -16,8 +17,16 @@ from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Word
 from engine.messages.records import Counted, Timing
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
-from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed
+from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.synthesis import (
+    AgentAudio,
+    AgentAudioEnded,
+    AgentAudioTrimmed,
+    Synthesise,
+    Synthesised,
+    SynthesisEnded,
+    VoiceDied,
+)
 from engine.messages.turns import BargedIn
 from tests.actors.steps import after, only, ran, sent, step, waited
 
@@ -349,6 +358,140 @@ def test_sound_that_has_gone_out_cannot_be_trimmed() -> None:
     assert core.replies[0].pieces[0].audio == b"w" * 800
 
 
+ONE, TWO, THREE = (bytes([code]) for code in (0x11, 0x12, 0x13))
+"""Sound, louder than any silence."""
+HUSH = bytes([SILENCE])
+
+
+def at(text: str, start_bytes: int, end_bytes: int) -> Word:
+    return Word(text=text, start_s=start_bytes / RATE_HZ, end_s=end_bytes / RATE_HZ)
+
+
+TORN = after(
+    SILENT, (sentence(0, "one two three"), 0.0), (audio(0, ONE * 800 + HUSH * 100 + TWO * 300, at("one", 0, 800)), 0.0)
+)
+"""All of the first word has gone out, and so have the first 300 bytes of the second."""
+DEAD = after(TORN, (VoiceDied(), 0.01), (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.02))
+
+
+def sound(core: Pacer, *steps: tuple[object, float]) -> bytes:
+    """What goes out from here on, without silence."""
+    core, told = ran(core, *steps)
+    return media([*told, *waited(core, 3.0)[1]]).replace(HUSH, b"")
+
+
+def test_of_a_word_that_was_cut_what_has_gone_out_is_not_played_again() -> None:
+    new = audio(0, TWO * 500, at("two", 800, 1300))
+    assert sound(DEAD, (new, 0.1), (whole(0), 0.1)) == TWO * 280  # 80 of the old were still in hand
+
+
+def test_the_silence_before_the_word_is_no_part_of_it_before_or_after() -> None:
+    new = audio(0, HUSH * 333 + TWO * 500, at("two", 1133, 1633))
+    core = after(DEAD, (new, 0.1))
+    assert sound(DEAD, (new, 0.1)) == sound(DEAD, (audio(0, TWO * 500, at("two", 800, 1300)), 0.1))
+    assert core.replies[0].pieces[0].words[1].end_s * RATE_HZ == pytest.approx(800 + 100 + 500)
+
+
+@pytest.mark.parametrize("size_bytes", [1, 7, 100, 299, 300, 301])
+def test_the_word_may_come_in_parts_of_any_size(size_bytes: int) -> None:
+    word = HUSH * 50 + TWO * 150 + HUSH * 30 + TWO * 320
+    parts = [audio(0, word[start : start + size_bytes]) for start in range(0, len(word), size_bytes)]
+    end = audio(0, b"", at("two", 850, 1350))
+    core = after(DEAD, *((part, 0.1) for part in parts), (end, 0.1))
+    # 150 bytes of sound, 30 of silence within the word, and 120: as much as had gone out.
+    assert core.replies[0].pieces[0].audio[1200:] == TWO * 200
+
+
+def test_a_word_that_the_next_voice_says_faster_takes_nothing_from_the_one_after_it() -> None:
+    new = audio(0, TWO * 200 + THREE * 400, at("two", 800, 1000), at("three", 1000, 1400))
+    assert sound(DEAD, (new, 0.1), (whole(0), 0.1)) == TWO * 80 + THREE * 400
+
+
+def test_a_voice_without_times_goes_on_in_the_word_too() -> None:
+    assert sound(DEAD, (audio(0, TWO * 500 + THREE * 400), 0.1), (whole(0), 0.1)) == TWO * 280 + THREE * 400
+
+
+def test_a_second_death_in_the_same_word_leaves_out_what_has_gone_out_of_it_in_both_lives() -> None:
+    core = waited(after(DEAD, (audio(0, TWO * 400), 0.1)), 0.5)[0]
+    assert core.replies[0].pieces[0].sent_bytes == 800 + 100 + 400
+    core = after(core, (VoiceDied(), 0.5), (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.6))
+    assert sound(core, (audio(0, TWO * 500, at("two", 800, 1300)), 0.7), (whole(0), 0.7)) == TWO * 100
+
+
+def test_a_second_death_in_another_word_counts_from_that_words_beginning() -> None:
+    core = after(DEAD, (audio(0, TWO * 500 + THREE * 250, at("two", 800, 1300)), 0.1))
+    core = waited(core, 0.5)[0]
+    core = after(core, (VoiceDied(), 0.5), (AgentAudioTrimmed(turn=1, index=0, keep_bytes=1300), 0.6))
+    new = audio(0, THREE * 400, at("three", 1300, 1700))
+    assert sound(core, (new, 0.7), (whole(0), 0.7)) == THREE * 150
+
+
+def test_a_second_death_before_the_word_came_again_leaves_out_as_much() -> None:
+    new = audio(0, TWO * 500, at("two", 800, 1300))
+    again = sound(DEAD, (VoiceDied(), 0.1), (new, 0.2), (whole(0), 0.2))
+    assert again == sound(DEAD, (audio(0, TWO * 500, at("two", 800, 1300)), 0.2), (whole(0), 0.2))
+
+
+def test_what_is_longer_than_a_word_is_said_again_and_counted() -> None:
+    """A voice that names words and named none of a whole clause: nothing says how far it had come."""
+    core = waited(after(SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 12000), 0.0)), 1.4)[0]
+    core, told = step(core, AgentAudioTrimmed(turn=1, index=0, keep_bytes=0), 1.5)
+    assert only(Counted, told) == [Counted(name="repeated_clauses", amount=1)]
+    assert sound(core, (audio(0, ONE * 12000), 1.6), (whole(0), 1.6)) == ONE * 12000
+    assert only(Counted, sent(TORN, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.02))) == []
+
+
+def test_from_a_death_on_nothing_goes_out_beyond_the_last_whole_word() -> None:
+    words = (at("one", 0, 4000), at("two", 4000, 8000))
+    core = after(
+        SILENT, (sentence(0, "one two three"), 0.0), (audio(0, ONE * 4000 + TWO * 4000 + THREE * 900, *words), 0.0)
+    )
+    core, told = ran(core, (VoiceDied(), 0.1))
+    core, more = waited(core, 3.0)
+    assert media([*told, *more]).replace(HUSH, b"").endswith(TWO * 4000)
+    core, told = ran(core, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=8000), 3.0))
+    assert media(told) == b""
+    assert sound(core, (audio(0, THREE * 1000, at("three", 8000, 9000)), 3.1), (whole(0), 3.1)) == THREE * 1000
+
+
+def test_what_is_whole_is_played_on_whatever_becomes_of_the_voice() -> None:
+    core = after(SILENT, (sentence(0, "one"), 0.0), (audio(0, ONE * 4000), 0.0), (whole(0), 0.0), (VoiceDied(), 0.0))
+    assert len(media(waited(core, 3.0)[1]).replace(HUSH, b"")) == 4000 - 1760
+
+
+def test_a_death_without_a_cut_word_is_over_with_the_next_sound() -> None:
+    core = after(
+        SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 800, at("one", 0, 800)), 0.0), (VoiceDied(), 0.1)
+    )
+    assert sound(core, (audio(0, TWO * 900), 0.2)) == TWO * 900
+
+
+def test_a_notice_is_played_where_a_dead_voice_left_off_and_the_piece_goes_on_after_it() -> None:
+    core, told = ran(DEAD, (PlayNotice(clip="repeat"), 0.05))
+    core, more = waited(core, 0.4)
+    assert NOTICE in media([*told, *more])
+    new = audio(0, TWO * 500 + THREE * 400, at("two", 800, 1300), at("three", 1300, 1700))
+    assert sound(core, (new, 0.5), (whole(0), 0.5)).endswith(TWO * 200 + THREE * 400)
+
+
+def test_a_dead_voice_that_never_comes_back_leaves_no_part_of_a_word() -> None:
+    words = (at("one", 0, 4000),)
+    core = after(
+        SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 4000 + TWO * 900, *words), 0.0), (VoiceDied(), 0.1)
+    )
+    core, told = waited(core, 12.0)
+    assert only(Counted, told) == [Counted(name="pieces_starved", amount=1)]
+    assert TWO not in media(told)
+
+
+@pytest.mark.parametrize(
+    ("at_bytes", "heard"), [(800, "one"), (1200, "one"), (1600, "one two"), (2399, "one two"), (2400, "one two three")]
+)
+def test_where_a_voice_without_times_went_on_the_rest_is_heard_by_its_share(at_bytes: int, heard: str) -> None:
+    piece = Piece(index=0, text="one two three", audio=bytes(2400), words=(at("one", 0, 800),), complete=True)
+    assert attrs.evolve(piece, sent_bytes=at_bytes).heard(0) == heard
+
+
 def test_a_piece_without_sound_is_skipped_after_eight_seconds_and_counted() -> None:
     core = after(SILENT, (sentence(0, "One."), 1.0), *said(1, "Two.", b"2" * 160, 2.0))
     assert core.deadline == 10.0
@@ -421,22 +564,6 @@ def test_a_barge_in_silences_a_notice_that_is_heard_and_keeps_one_that_waits() -
     assert SendClear() in told
     assert cut.notice == waits.notice
     assert only(SendMedia, waited(cut, 1.0)[1])
-
-
-def test_what_comes_after_a_trim_lies_later_by_what_could_not_be_taken_back() -> None:
-    core = after(SILENT, (Sentence(turn=1, index=0, text="one two"), 0.0))
-    one = Word(text="one", start_s=0.0, end_s=0.1)
-    core = after(core, (AgentAudio(turn=1, index=0, audio=bytes(4000), words=(one,)), 0.0))
-    assert core.replies[0].pieces[0].sent_bytes == 1600 + 160  # the lead, and the frame that reaches it
-    two = Word(text="two", start_s=0.1, end_s=0.3)
-    core = after(
-        core,
-        (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.0),
-        (AgentAudio(turn=1, index=0, audio=bytes(1600), words=(two,)), 0.0),
-    )
-    piece = core.replies[0].pieces[0]
-    assert len(piece.audio) == 1760 + 1600
-    assert piece.words[1] == Word(text="two", start_s=0.22, end_s=0.42)
 
 
 # Hanging up.
@@ -574,6 +701,61 @@ def test_what_was_heard_at_a_barge_in_is_what_had_been_played_by_then(
     told += sent(core, (BargedIn(turn=1, at_s=at), at))
     expected = " ".join(texts).split()[: int((at + 1e-4) / 0.16)]
     assert [*heard, *(each.heard for each in only(Played, told) if each.turn == 1)][-1].split() == expected
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    chunk_bytes=st.integers(90, 1500),
+    pace=st.sampled_from([1.5, 4.0, 50.0]),
+    deaths=st.lists(st.tuples(st.integers(1, 14), st.sampled_from([0.0, 0.05, 0.5]), st.booleans()), max_size=5),
+)
+def test_whenever_a_voice_dies_every_word_is_heard_once(
+    sizes: list[int], chunk_bytes: int, pace: float, deaths: list[tuple[int, float, bool]]
+) -> None:
+    """TTS and Pacer together. Each word is a sound of its own, with silence after it."""
+    codes = iter(range(1, 40))
+    texts = [" ".join(str(next(codes)) for _ in range(size)) for size in sizes]
+
+    def spoken(word: str) -> bytes:
+        return bytes([int(word)]) * (300 + 70 * int(word))
+
+    tts, pacer, now, played = TTS(), SILENT, 0.0, b""
+    for index, text in enumerate(texts):
+        tts, pacer = after(tts, (sentence(index, text), now)), after(pacer, (sentence(index, text), now))
+    for life, (chunks, away_s, aligned) in enumerate([*deaths, (10_000, 0.0, True)], start=1):
+        now += away_s
+        tts, asks = tts.started(SessionInfo(vendor=f"v{life}", incarnation=life, aligned=aligned), now)
+        for ask in asks:
+            if not isinstance(ask, Synthesise):
+                pacer, told = step(pacer, ask, now)
+                played += media(told)
+        events: list[object] = []
+        for ask in only(Synthesise, asks):
+            voice, ends = b"", list[tuple[str, int]]()
+            for word in ask.text.split():
+                voice += HUSH * 40 * (life % 3) + spoken(word)
+                ends.append((word, len(voice)))
+                voice += HUSH * 120
+            for start in range(0, len(voice), chunk_bytes):
+                part = voice[start : start + chunk_bytes]
+                named = [at(word, 0, end) for word, end in ends if start < end <= start + len(part)] if aligned else []
+                events.append(Synthesised(turn=1, index=ask.index, audio=part, words=tuple(named)))
+            events.append(SynthesisEnded(turn=1, index=ask.index))
+        for event in events[:chunks]:
+            now += chunk_bytes / RATE_HZ / pace
+            pacer, told = waited(pacer, now)
+            played += media(told)
+            tts, effects = step(tts, event, now)
+            for each in effects:
+                if not isinstance(each, Timing):
+                    pacer, told = step(pacer, each, now)
+                    played += media(told)
+        pacer, told = step(pacer, VoiceDied(), now)
+        played += media(told)
+        pacer, told = waited(pacer, now + away_s)
+        played += media(told)
+    played += media(waited(pacer, now + 7.0)[1])
+    assert played.replace(HUSH, b"") == b"".join(spoken(word) for text in texts for word in text.split())
 
 
 def test_the_parts_of_a_playout_are_values_of_their_own() -> None:
