@@ -44,6 +44,10 @@ class TurnPolicy:
     barge_words: words over the agent that stop it. 2: one may be "okay".
     barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
+    behind_s: how long words wait for the rest that a recogniser which is away will hear, since the last that it heard;
+        an idle caller's sound too. 30.0: as long as the audio is kept for it.
+    lag_s: how far a sound that lasts may be ahead of a recogniser that is there. 2.0: it tells of silence, or of noise,
+        every second.
     monologue_s: how long either is believed to speak, without a word from the caller, before it counts as silence all
         the same. 60.0: nobody listens longer, so it is noise, or the news of the end was lost.
     """
@@ -55,6 +59,8 @@ class TurnPolicy:
     barge_words: int = 2
     barge_s: float = 0.6
     idle_s: float = 10.0
+    behind_s: float = 30.0
+    lag_s: float = 2.0
     monologue_s: float = 60.0
 
 
@@ -86,6 +92,8 @@ class TurnDetector:
     heard: int = -1
     open: Words = Words()
     covered_s: float = 0.0
+    # Whether this recogniser tells of sound without words: then it is not there while it does not.
+    telling: bool = False
     # The caller's sound, by the line's detector: since when, while it lasts; and the end of the last.
     speaking_s: float | None = None
     spoke_s: float = 0.0
@@ -109,10 +117,12 @@ class TurnDetector:
                 # Before the agent is heard only final words cut it: a draft that is taken back must not cost the reply.
                 return core._interrupted(text, now) if self.floor is Floor.AGENT else (core, [])
             case Transcript(text="", covered_s=covered_s, speech_final=finished):
-                core = attrs.evolve(self, covered_s=max(self.covered_s, covered_s))
+                telling = self.telling or (not finished and covered_s > self.covered_s)
+                core = attrs.evolve(self, covered_s=max(self.covered_s, covered_s), telling=telling)
                 if finished and core.open.text:  # a recogniser may find the end after the words
                     core = attrs.evolve(core, open=attrs.evolve(core.open, finished=True))
-                return core._rearmed(now), []
+                caught_up = self._behind(now) and not core._behind(now)
+                return (core._idling(now) if caught_up else core)._rearmed(now), []
             case Transcript():
                 return self._said(message, now)
             case SpeechStarted(at_s=at_s):
@@ -147,6 +157,13 @@ class TurnDetector:
                 assert_never(message)
 
     def _due(self, now: float) -> tuple[Self, list[object]]:
+        """End the turn, or the silence, that is due; unless what the caller said is still to be recognised."""
+        if self._behind(now):
+            words_due, sound_due = self.open.worded_at + self.policy.behind_s, self.spoke_s + self.policy.behind_s
+            if self.turn_due <= now < words_due:
+                return attrs.evolve(self, turn_due=words_due), []
+            if self.turn_due > now and self.idle_due <= now < sound_due:
+                return attrs.evolve(self, idle_due=sound_due), []
         if self.turn_due <= now:
             return self._ended(now)
         turn = self.turn + 1
@@ -203,6 +220,11 @@ class TurnDetector:
             due = max(now, self.open.alive_at + self.policy.longest_s)
         return attrs.evolve(self, turn_due=due)
 
+    def _behind(self, now: float) -> bool:
+        """Whether the recogniser has yet to tell of the caller's last sound: it is away, or has much to catch up on."""
+        sound_s = self.spoke_s if self.speaking_s is None else max(self.spoke_s, now - self.policy.lag_s)
+        return self.telling and self.covered_s < sound_s - self.policy.recogniser_s
+
     @property
     def _noisy(self) -> bool:
         """Whether the sound that lasts began before the last word's end, and transcription has passed that end."""
@@ -240,6 +262,7 @@ class TurnDetector:
             speaking_s=None if suspect.speaking_s is None else float(suspect.speaking_s),
             turn_due=float(suspect.turn_due) if words.text else NEVER,
             agent_s=float(suspect.agent_s),
+            telling=bool(suspect.telling),
             idle_due=float(suspect.idle_due),
         )
 

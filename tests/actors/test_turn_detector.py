@@ -346,6 +346,105 @@ def test_the_policy_says_how_long_silence_is_borne() -> None:
     assert core.deadline == 8.0
 
 
+# A recogniser that is away.
+
+TELLING = after(LISTENING, (final("", 1.5, finished=False), 1.6))
+"""After the greeting, with a recogniser that was seen to tell of silence."""
+
+
+def half_heard(core: TurnDetector = TELLING) -> TurnDetector:
+    """The caller spoke from 2 to 5 s, and of that the first second was recognised."""
+    return after(core, started(2.0), (final("I would", 3.0, finished=False), 3.2), stopped(5.0))
+
+
+def test_only_silence_that_is_told_by_itself_shows_that_a_recogniser_tells_of_it() -> None:
+    assert TELLING.telling
+    assert not LISTENING.telling
+    assert not after(LISTENING, (final("", 1.5, finished=True), 1.6)).telling  # the end of an utterance
+    assert not after(LISTENING, (final("", 0.0, finished=False), 1.6)).telling
+    assert not after(LISTENING, *said("hello", 2.0, 3.0)).telling
+
+
+def test_words_are_not_answered_while_the_rest_of_what_was_said_is_still_to_be_recognised() -> None:
+    core, told = waited(half_heard(), 20.0)
+    assert told == []
+    core = after(core, (final("like a haircut", 5.0), 20.5))
+    assert core.deadline == 20.5
+    assert sent(core, (Tick(), 20.5))[0] == TurnEnded(turn=1, text="I would like a haircut", end_s=5.0)
+
+
+def test_words_that_a_recogniser_catches_up_with_by_and_by_are_one_turn() -> None:
+    core, _ = waited(half_heard(), 20.0)
+    core, told = waited(after(core, (final("like a", 4.0, finished=False), 20.5)), 23.0)
+    assert told == []
+    core = after(core, (final("haircut", 5.0, finished=False), 23.2))
+    assert sent(core, (Tick(), core.deadline))[0] == TurnEnded(turn=1, text="I would like a haircut", end_s=5.0)
+
+
+def test_a_recogniser_that_comes_back_and_heard_nothing_more_has_the_words_answered_at_once() -> None:
+    core, _ = waited(half_heard(), 20.0)
+    core = after(core, (final("", 4.74, finished=False), 20.2))
+    assert waited(core, 20.4)[1] == []
+    core = after(core, (final("", 4.76, finished=False), 20.5))
+    assert core.deadline == 20.5
+
+
+def test_words_are_answered_as_they_are_when_the_recogniser_stays_away_for_as_long_as_audio_is_kept() -> None:
+    core, told = waited(half_heard(), 33.2)
+    assert told[0] == TurnEnded(turn=1, text="I would", end_s=3.0)
+    assert core.open.text == ""
+    assert waited(half_heard(), 33.1)[1] == []
+
+
+def test_words_are_not_answered_while_the_caller_goes_on_and_the_recogniser_is_away() -> None:
+    core = after(TELLING, started(2.0), (final("I would", 3.0, finished=False), 3.2))
+    assert waited(core, 15.0)[1] == []
+
+
+def test_a_noise_that_lasts_holds_nothing_back_while_the_recogniser_keeps_up_with_it() -> None:
+    core = after(TELLING, started(2.0), (final("hello", 3.0, finished=False), 3.2))
+    for covered_s in (4.0, 5.0, 6.0):
+        core = after(core, (final("", covered_s, finished=False), covered_s + 0.2))
+    assert core.deadline == pytest.approx(6.2)
+    assert only(TurnEnded, waited(core, 6.2)[1])
+
+
+def test_a_recogniser_that_never_tells_of_silence_is_not_waited_for() -> None:
+    core, told = waited(half_heard(LISTENING), 8.3)
+    assert told[0] == TurnEnded(turn=1, text="I would", end_s=3.0)
+    assert core.turn == 1
+
+
+def test_a_noise_after_the_words_is_waited_out_no_longer_than_the_recogniser_takes_to_tell_of_it() -> None:
+    core = after(TELLING, *said("hello", 2.0, 3.0, finished=False), started(3.4), stopped(3.6))
+    core, told = waited(core, 7.0)
+    assert told == []
+    assert after(core, (final("", 7.0, finished=False), 7.1)).deadline == pytest.approx(7.1)
+
+
+def test_nobody_is_asked_whether_they_are_there_whose_words_are_still_to_be_recognised() -> None:
+    core, told = waited(after(TELLING, started(2.0), stopped(5.0)), 34.9)
+    assert told == []
+    assert only(CallerIdle, waited(core, 35.1)[1])
+    words = after(core, (final("hello", 5.0), 34.9))
+    assert only(CallerIdle, waited(words, 40.0)[1]) == []
+
+
+def test_silence_counts_from_when_the_sound_before_it_is_known_to_have_been_no_words() -> None:
+    core, _ = waited(after(TELLING, started(2.0), stopped(5.0)), 20.0)
+    core = after(core, (final("", 6.0, finished=False), 20.0))
+    assert core.deadline == pytest.approx(30.0)
+    assert sent(core, (Tick(), 30.0)) == [CallerIdle(turn=1)]
+
+
+def test_the_policy_says_how_long_a_recogniser_is_waited_for_and_how_far_behind_it_may_be() -> None:
+    core = attrs.evolve(TELLING, policy=TurnPolicy(behind_s=8.0))
+    assert only(TurnEnded, waited(half_heard(core), 11.2)[1])
+    assert not only(TurnEnded, waited(half_heard(core), 11.1)[1])
+    lasting = [started(2.0), (final("I would", 3.0, finished=False), 3.2)]
+    assert only(TurnEnded, waited(after(attrs.evolve(TELLING, policy=TurnPolicy(lag_s=9.0)), *lasting), 6.3)[1])
+
+
 # The end.
 
 
@@ -371,6 +470,7 @@ def test_the_end_of_the_line_ends_no_turn_without_words() -> None:
         after(LISTENING, *said("hello", 2.0, 3.0)),
         after(SPEAKING, started(4.5)),
         after(LISTENING, (Tick(), 11.0)),
+        half_heard(),
     ],
 )
 def test_a_fresh_core_is_what_a_sound_one_was(core: TurnDetector) -> None:
@@ -439,7 +539,7 @@ def test_every_word_is_in_one_turn_and_turns_only_rise(plan: list[tuple[float, o
         core, more = step(core, message, now)
         told += [*ticked, *more]
         assert (core.turn_due < NEVER) is bool(core.open.text)
-        assert core.turn_due == NEVER or core.turn_due <= now + core.policy.longest_s
+        assert core.turn_due == NEVER or core.turn_due <= now + core.policy.behind_s
         assert core.deadline < NEVER
     told += sent(core, (CLOSED, now))
     ended = only(TurnEnded, told)
