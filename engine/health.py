@@ -46,16 +46,28 @@ class HealthPolicy:
         if self.open_s > self.longest_open_s:
             raise ValueError(f"'open_s' must be <= 'longest_open_s' ({self.longest_open_s}): {self.open_s}")
 
+    def after_s(self, opened: int) -> float:
+        """Return how long a circuit stays open that has opened so often before, without a success in between."""
+        try:
+            growth = self.factor**opened
+        except OverflowError:  # down for days
+            growth = math.inf
+        return min(self.longest_open_s, self.open_s * growth)
+
 
 @attrs.frozen(kw_only=True)
 class Breaker:
-    """One provider's circuit. failures: in a row. opened: how often in a row. retry_at: not before, while open."""
+    """One provider's circuit.
+
+    failures: in a row. opened: how often in a row. retry_at: not before, while open. probe: the last one's number.
+    """
 
     policy: HealthPolicy = HealthPolicy()
     circuit: Circuit = Circuit.CLOSED
     failures: int = 0
     opened: int = 0
     retry_at: float = -math.inf
+    probe: int = 0
 
     def lets_through(self, now: float) -> bool:
         """Whether a new life may begin with this provider."""
@@ -64,7 +76,7 @@ class Breaker:
     def begun(self, now: float) -> Self:
         """Return the breaker after a new life began: while it was open, that life is the probe."""
         if self.circuit is Circuit.OPEN and now >= self.retry_at:
-            return attrs.evolve(self, circuit=Circuit.HALF_OPEN)
+            return attrs.evolve(self, circuit=Circuit.HALF_OPEN, probe=self.probe + 1)
         return self
 
     def failed(self, now: float, *, probe: bool, lasting: bool) -> Self:
@@ -74,10 +86,8 @@ class Breaker:
             return attrs.evolve(self, failures=failures)
         if self.circuit is not Circuit.CLOSED and not probe:
             return self  # one who was there before; the probe decides
-        open_s = min(self.policy.longest_open_s, self.policy.open_s * self.policy.factor ** min(self.opened, 32))
-        return attrs.evolve(
-            self, circuit=Circuit.OPEN, failures=failures, opened=self.opened + 1, retry_at=now + open_s
-        )
+        retry_at = now + self.policy.after_s(self.opened)
+        return attrs.evolve(self, circuit=Circuit.OPEN, failures=failures, opened=self.opened + 1, retry_at=retry_at)
 
     def useful(self) -> Self:
         """Return the breaker after a new life's first useful output: all is well."""
@@ -85,7 +95,7 @@ class Breaker:
 
     def released(self) -> Self:
         """Return the breaker after the probe ended without having shown anything: the next may try at once."""
-        return attrs.evolve(self, circuit=Circuit.OPEN) if self.circuit is Circuit.HALF_OPEN else self
+        return attrs.evolve(self, circuit=Circuit.OPEN)
 
 
 @attrs.define(eq=False)
@@ -131,8 +141,8 @@ class Providers:
     health: Health
     work: str
     names: tuple[str, ...]
-    # Of this call.
-    _probing: set[str] = attrs.field(init=False, factory=set)
+    # The numbers of the probes that it has taken, by name. One that is not the circuit's present one is of the past.
+    _probes: dict[str, int] = attrs.field(init=False, factory=dict)
 
     def choose(self, *, without: Container[str] = ()) -> str | None:
         """Return who is to begin: the first that is well, else who may be tried soonest; None if nobody is left."""
@@ -145,7 +155,7 @@ class Providers:
         )
         begun = breaker.begun(now)
         if begun is not breaker:
-            self._probing.add(name)
+            self._probes[name] = begun.probe
             self.health.put(self.work, name, begun)
         return name
 
@@ -164,21 +174,24 @@ class Providers:
 
     def failed(self, name: str, *, lasting: bool = False) -> None:
         """A life of its failed and had been of no use. lasting: no other try can mend it."""
-        probe = name in self._probing
-        self._probing.discard(name)
         breaker = self.health.breaker(self.work, name)
+        probe = self._hands_back(name, breaker)
         self.health.put(self.work, name, breaker.failed(self.health.clock(), probe=probe, lasting=lasting))
 
     def useful(self, name: str) -> bool:
         """A new life of its gave its first useful output. Returns whether it had been given up, and is back."""
-        self._probing.discard(name)
+        self._probes.pop(name, None)
         breaker = self.health.breaker(self.work, name)
         if breaker.failures or breaker.circuit is not Circuit.CLOSED:
             self.health.put(self.work, name, breaker.useful())
         return breaker.circuit is not Circuit.CLOSED
 
     def released(self, name: str) -> None:
-        """A life of its was ended by us before it was of use."""
-        if name in self._probing:
-            self._probing.discard(name)
-            self.health.put(self.work, name, self.health.breaker(self.work, name).released())
+        """A life of its was ended by us before it was of use, or before it began."""
+        breaker = self.health.breaker(self.work, name)
+        if self._hands_back(name, breaker):
+            self.health.put(self.work, name, breaker.released())
+
+    def _hands_back(self, name: str, breaker: Breaker) -> bool:
+        """Whether the present probe was here; from now on it is not."""
+        return self._probes.pop(name, None) == breaker.probe and breaker.circuit is Circuit.HALF_OPEN

@@ -117,7 +117,7 @@ class Restart:
 
 @attrs.frozen(kw_only=True)
 class FailOver:
-    """Start the next alternative, at once: it has a window and a backoff of its own."""
+    """Start the next alternative, at once. What this one's failures were counts no more; those of siblings do."""
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +175,7 @@ class RestartState:
         """
         policy = policy or self.policy
         answer = policy.answer(kinds)
-        looked_back_s = max(self.looked_back_s, policy.period_s)
+        looked_back_s = max(self.looked_back_s, self.policy.period_s, policy.period_s)
         failures = (*_within(looked_back_s, self.failures, now), Failure(failed_at=now, child=child, reason=reason))
         after = attrs.evolve(self, failures=failures, looked_back_s=looked_back_s)
         history = _within(policy.period_s, failures, now)

@@ -162,7 +162,7 @@ class Alternatives(Protocol):
         """Learn that a new life was of use; return whether that was news."""
 
     def released(self, name: str) -> None:
-        """Learn that a life was ended, by whoever, before it was of use."""
+        """Learn that a life that was to be, or was not of use yet, will not show anything: we ended it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -322,7 +322,7 @@ class _Child:
     initial: bool
     state: ChildState = ChildState.WAITING
     due_at: float = -math.inf  # while waiting: not before
-    wanted: bool = False  # while stopping: to be started again
+    wanted: bool = False  # while stopping, and while its end is told: to be started again
     number: int = 0
     # Invariant: there is a life exactly while starting, running or stopping. The scope and the reason are its own.
     life: Incarnation | None = None
@@ -446,19 +446,23 @@ class Supervisor:
         self._retire(self._find(child_id))
 
     def restart_child(self, child_id: str) -> None:
-        """Start a child that has been stopped or has returned. Returns at once. LookupError, RuntimeError."""
+        """Start a child that has been stopped or has returned, with whom of its alternatives is best now.
+
+        Returns at once. Raises LookupError, RuntimeError.
+        """
         child = self._find(child_id)
         if child.state is not ChildState.STOPPED or self._stopping:
             raise RuntimeError(
                 f"child '{child_id}' is {child.state}: only a stopped child of a running supervisor can be restarted"
             )
         child.state, child.due_at = ChildState.WAITING, -math.inf
+        child.now_on, child.given_up = "", frozenset()
         self._changed.set()
 
     def cancel(self, child_id: str, reason: str = "killed") -> bool:
         """Kill the child's present incarnation, which is a crash for that reason; False if none lives. LookupError.
 
-        For stalls, and for faults in tests. An incarnation that returns before it notices has returned.
+        It is no fault of the alternative that it used. An incarnation that returns before it notices has returned.
         """
         return self._kill(child_id, reason, stalled=False)
 
@@ -468,17 +472,20 @@ class Supervisor:
 
     def _kill(self, child_id: str, reason: str, *, stalled: bool) -> bool:
         child = self._find(child_id)
-        if child.life:
+        if child.life and not child.scope.cancel_called:
             child.killed_for, child.stalled = reason, stalled
             child.scope.cancel()
         return child.life is not None
 
     def useful(self, child_id: str) -> None:
-        """Take note of a child's useful output: its next restart is a first one again."""
-        self._restarts = self._restarts.useful(child=child_id)
+        """Take note of useful output of a child's present life: its next restart is a first one again.
+
+        What comes when no life is there is too late: the end of that life has been judged.
+        """
         child = self._children.get(child_id)
         if child is not None and child.life and not child.of_use:
             child.of_use = True
+            self._restarts = self._restarts.useful(child=child_id)
             if child.spec.alternatives is not None and child.spec.alternatives.useful(child.now_on):
                 self._tell(FailedBack(**self._about(child), now_on=child.now_on))
 
@@ -559,42 +566,60 @@ class Supervisor:
         state, child.state, child.life = child.state, ChildState.STOPPED, None
         crash = _crash(child, life, error)
         self._changed.set()
-        judged = bool(crash) and state is not ChildState.STOPPING
-        if child.spec.alternatives is not None and not (judged or child.of_use):
-            child.spec.alternatives.released(child.now_on)
         if state is ChildState.STOPPING:
             if child.wanted:
                 child.state = ChildState.WAITING
+            else:
+                self._release(child)
             overran = child.scope.cancelled_caught and child.scope.deadline <= trio.current_time()
             self._tell(ChildStopped(**self._about(child), overran=overran, reason=crash if error else "", error=error))
         elif not crash:
+            self._release(child)
             self._tell(ChildExited(**self._about(child)))
             self._heed_significant(child)
         else:
-            if child.stalled or isinstance(error, Stalled):
-                self._tell(ChildStalled(**self._about(child), reason=crash))
+            child.wanted = True  # unless whoever is told now retires it
+            kinds = kinds_of(error)
+            if isinstance(error, Stalled) or (child.stalled and (error or child.scope.cancelled_caught)):
+                kinds = (*kinds, "slow") if error else ("slow",)
+                self._tell(ChildStalled(**self._about(child), reason=child.killed_for if child.stalled else crash))
             self._tell(ChildFailed(**self._about(child), reason=crash, error=error))
+            self._learn_failure(child, kinds)
             if child.initial:
                 self._fail(StartError(self.name, child.spec.id, crash), error)
             elif child.spec.restart is TEMPORARY:
                 self._heed_significant(child)
-            elif not self._stopping:
-                self._decide(child, crash, error)
+            elif child.wanted:
+                self._decide(child, crash, kinds, error)
         self._forget_temporary(child)
 
-    def _decide(self, child: _Child, reason: str, error: BaseException | None) -> None:
+    def _learn_failure(self, child: _Child, kinds: tuple[str, ...]) -> None:
+        """Let the alternatives know of a failure, if it says anything of the one that was used."""
+        others = child.spec.alternatives
+        if others is None or child.of_use:
+            return
+        if child.scope.cancel_called and not child.stalled:
+            others.released(child.now_on)  # killed for a reason of ours
+        else:
+            others.failed(child.now_on, lasting=self._policy_of(child).answer(kinds) is not Answer.RESTART)
+
+    def _release(self, child: _Child) -> None:
+        """Let the alternatives know that a life has shown nothing, and will not."""
+        if child.spec.alternatives is not None and not child.of_use:
+            child.spec.alternatives.released(child.now_on)
+
+    def _policy_of(self, child: _Child) -> RestartPolicy:
+        return self.policy if child.spec.policy_of is None else child.spec.policy_of(child.now_on)
+
+    def _decide(self, child: _Child, reason: str, kinds: tuple[str, ...], error: BaseException | None) -> None:
         now, spec, others = trio.current_time(), child.spec, child.spec.alternatives
-        policy = self.policy if spec.policy_of is None else spec.policy_of(child.now_on)
-        kinds = ("slow",) if child.stalled else kinds_of(error)
         left = child.given_up | {child.now_on}
-        if others is not None and not child.of_use:
-            others.failed(child.now_on, lasting=policy.answer(kinds) is not Answer.RESTART)
         self._restarts, decision = self._restarts.failed(
             reason,
             now,
             child=spec.id,
             kinds=kinds,
-            policy=policy,
+            policy=self._policy_of(child),
             backoff=spec.backoff,
             standby=others is not None and others.any_left(without=left),
             better=others is not None and not others.is_well(child.now_on) and others.any_well(without=left),
@@ -647,6 +672,8 @@ class Supervisor:
 
     def _retire(self, child: _Child) -> None:
         """Stop a child for good."""
+        if child.state is ChildState.WAITING and child.spec.alternatives is not None:
+            child.spec.alternatives.released(child.now_on)  # chosen already, perhaps as the one to try it
         child.wanted = child.initial = False
         child.state = ChildState.STOPPING if child.life else ChildState.STOPPED
         self._forget_temporary(child)
