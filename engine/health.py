@@ -3,7 +3,9 @@
 Theory of operation. Each provider has a circuit for each kind of work, a plain value that time is passed to. It opens
 when so many lives in a row were of no use to anybody: a connection that worked and broke says nothing about the next
 one. While it is open, who starts anew starts with another. After a while one is let through to try, the *probe*: if it
-is of use the circuit closes for all, else it stays open for longer.
+is of use the circuit closes for all, else it stays open for longer. A probe that shows
+nothing (a caller is silent, and a recogniser has nothing to say) holds the place no longer than one that failed would
+keep the circuit open.
 
     CLOSED ─ failures in a row, or one that no other try can mend ─► OPEN ─ open_s, then who comes first ─► HALF_OPEN
        ▲                                                               ▲                                        │
@@ -59,7 +61,8 @@ class HealthPolicy:
 class Breaker:
     """One provider's circuit.
 
-    failures: in a row. opened: how often in a row. retry_at: not before, while open. probe: the last one's number.
+    failures: in a row. opened: how often in a row. probe: the last one's number.
+    retry_at: while not closed: nobody is let through before.
     """
 
     policy: HealthPolicy = HealthPolicy()
@@ -71,13 +74,14 @@ class Breaker:
 
     def lets_through(self, now: float) -> bool:
         """Whether a new life may begin with this provider."""
-        return self.circuit is Circuit.CLOSED or (self.circuit is Circuit.OPEN and now >= self.retry_at)
+        return self.circuit is Circuit.CLOSED or now >= self.retry_at
 
     def begun(self, now: float) -> Self:
-        """Return the breaker after a new life began: while it was open, that life is the probe."""
-        if self.circuit is Circuit.OPEN and now >= self.retry_at:
-            return attrs.evolve(self, circuit=Circuit.HALF_OPEN, probe=self.probe + 1)
-        return self
+        """Return the breaker after a new life began: if it was let through an open circuit, it is the probe."""
+        if self.circuit is Circuit.CLOSED or now < self.retry_at:
+            return self
+        retry_at = now + self.policy.after_s(self.opened)
+        return attrs.evolve(self, circuit=Circuit.HALF_OPEN, retry_at=retry_at, probe=self.probe + 1)
 
     def failed(self, now: float, *, probe: bool, lasting: bool) -> Self:
         """Return the breaker after a life of no use. lasting: no other try can mend it."""
@@ -95,7 +99,7 @@ class Breaker:
 
     def released(self) -> Self:
         """Return the breaker after the probe ended without having shown anything: the next may try at once."""
-        return attrs.evolve(self, circuit=Circuit.OPEN)
+        return attrs.evolve(self, circuit=Circuit.OPEN, retry_at=-math.inf)
 
 
 @attrs.define(eq=False)
