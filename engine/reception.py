@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import structlog
@@ -40,6 +40,8 @@ from engine.trunk import Line, Vad
 from engine.watch import Watch
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
+
+_Member = TypeVar("_Member", Recogniser, Voice, Model)
 
 START_S: Final = 5.0
 """How long a new line may take to say `start`: Twilio says it at once, a slow network within a second."""
@@ -96,6 +98,8 @@ class Reception:
     open_call: Callable[..., Call] = Call
     health: Health = attrs.field(init=False)
     calls: dict[str, Call] = attrs.field(init=False, factory=dict)
+    # The teams as they were hired, once the lists have been changed: another change may bring back who was left out.
+    _opened: Mapping[str, Team] = attrs.field(init=False, factory=dict)
     _steps: OrderedDict[str, NextStep] = attrs.field(init=False, factory=OrderedDict)
     _fewer: trio.Event = attrs.field(init=False, factory=trio.Event)
 
@@ -105,6 +109,45 @@ class Reception:
     def _circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
         _log.warning("vendor_circuit", work=work, vendor=vendor, circuit=circuit.value)
         self.metrics.circuit_changed(work, vendor, circuit)
+
+    def reload(self, settings: Settings, tenants: Mapping[str, Tenant]) -> None:
+        """Go on under other settings: new calls wholly, running ones under their policies, from the next decision on.
+
+        tenants: those that there were. Their lists name vendors that were opened for them: see `opened`. Never waits.
+        """
+        self._opened = self._opened or self.teams
+        self.settings, self.tenants = settings, tenants
+        self.teams = {each: self._in_order(team, tenants[each]) for each, team in self._opened.items()}
+        self.health.change_policy(settings.health)
+        for call in self.calls.values():
+            tenant = tenants[call.plan.watch.tenant]
+            models = tuple(model.vendor for model in call.plan.models)  # a call goes on with whom it was opened with
+            agent_policy = attrs.evolve(self._agent_policy(tenant), models=models)
+            call.change_policy(self._call_policy(tenant), agent_policy)
+
+    def opened(self, tenant: str, work: str) -> tuple[str, ...]:
+        """Return the vendors that were opened for a tenant when the server started, whoever serves it now."""
+        team = (self._opened or self.teams)[tenant]
+        vendors = {
+            "stt": [each.vendor for each in team.recognisers],
+            "llm": [each.vendor for each in team.models],
+            "tts": [each.vendor for each in team.voices],
+        }
+        return tuple(vendors[work])
+
+    def _in_order(self, team: Team, tenant: Tenant) -> Team:
+        """Return the members of a team that a tenant's lists name, in their order."""
+
+        def chosen(work: str, members: Sequence[_Member]) -> tuple[_Member, ...]:
+            by_name = {each.vendor: each for each in members}
+            return tuple(by_name[name] for name in self.settings.vendors_of(tenant, work))
+
+        return attrs.evolve(
+            team,
+            recognisers=chosen("stt", team.recognisers),
+            voices=chosen("tts", team.voices),
+            models=chosen("llm", team.models),
+        )
 
     async def answer(self, line: Line, ticket: Ticket) -> None:
         """Serve the call on `line` to its end. A line that never says `start` is closed, and said so in the log.
@@ -266,7 +309,11 @@ class Reception:
 
     def _actor_policy(self, tenant: Tenant, name: str) -> ActorPolicy:
         actor = self.settings.actor(tenant, name)
-        vendors = self.settings.vendors_of(tenant, name) if name in {"stt", "tts"} else ()
+        # Those that are listed no longer too: calls that began with them are on the line.
+        listed = (
+            (*self.settings.vendors_of(tenant, name), *self.opened(tenant.id, name)) if name in {"stt", "tts"} else ()
+        )
+        vendors = dict.fromkeys(listed)
         return ActorPolicy(
             restart=actor.restart,
             policy=actor.policy,

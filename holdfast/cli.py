@@ -113,6 +113,7 @@ def serve(  # noqa: PLR0913 - a server's options
             stop=stop,
             debug=debug,
             allow_faults=allow_faults,
+            file=config,
         )
 
     _run(partial(serving.until_told, work))

@@ -4,7 +4,7 @@ import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,9 +30,10 @@ from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from holdfast.keys import Keys, read_keys
 from holdfast.logs import redaction
+from holdfast.reload import Reload
 from holdfast.vendors import Progress, hire
 from web.admin import offer_faults
-from web.app import TenantChoice, create_app
+from web.app import TenantChoice, create_app, offer_reload
 from web.door import DoorPolicy, FrontDoor
 from web.media import MediaDoor, beside
 from web.server import Bind, listen, serve_on
@@ -68,10 +69,12 @@ class Stop:
 
     asked: no new calls; running ones may finish. hurried: they are told goodbye now.
     serving: whether there is anything to finish.
+    And to read its files anew: hung_up is set, and whoever obeys puts another in its place.
     """
 
     asked: trio.Event = attrs.field(factory=trio.Event)
     hurried: trio.Event = attrs.field(factory=trio.Event)
+    hung_up: trio.Event = attrs.field(factory=trio.Event)
     serving: bool = False
 
 
@@ -93,6 +96,7 @@ async def serve(  # noqa: PLR0913 - what a server is made of
     stop: Stop | None = None,
     debug: Debug = Debug(),
     allow_faults: bool = False,
+    file: Path | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls until cancelled, or until `stop` has been obeyed: see `_drain`.
@@ -100,9 +104,10 @@ async def serve(  # noqa: PLR0913 - what a server is made of
     All that can be wrong is found before the port opens: then it raises ConfigError.
     keys: as read from the environment by default. progress: is told in a line what takes long.
     allow_faults: whoever may ask can have a call fail on purpose: see `web.admin`.
+    file: that the settings were read from: it is read anew on SIGHUP, and when an operator asks.
     task_status: is given the addresses once calls are answered.
     """
-    keys = keys or read_keys(settings)
+    keys = keys or read_keys(settings, tenants=tenants)
     stop = stop or Stop()
     loopback_only = not keys.auth_tokens
     await tried(bind, loopback_only=loopback_only)  # what is wrong with it is said before anything is loaded
@@ -132,13 +137,17 @@ async def serve(  # noqa: PLR0913 - what a server is made of
         )
         app = create_app(
             door,
-            choose=partial(_choose, settings, tenants),
+            choose=partial(_choose, desk),
             next_step=desk.next_step,
             record_call=partial(_record_call, desk),
             record_stream=partial(_record_stream, desk),
             metrics=desk.metrics.exposition,
             counted=desk.metrics.counted,
         )
+        if file is not None:
+            reload = Reload(path=file, desk=desk)
+            offer_reload(app, door, reload, token=keys.admin_token)
+            nursery.start_soon(_reload_when_told, reload, stop)
         if allow_faults:
             board = FaultBoard(vendors=VENDORS)
             desk.open_call = board.open
@@ -158,6 +167,15 @@ async def serve(  # noqa: PLR0913 - what a server is made of
         task_status.started(addresses)
         await _drain(door, desk, stop, settings.door.drain_s)
         nursery.cancel_scope.cancel()
+
+
+async def _reload_when_told(reload: Reload, stop: Stop) -> None:
+    """Reload whenever a SIGHUP has come, until cancelled. A file that is refused was told in the log."""
+    while True:
+        await stop.hung_up.wait()
+        stop.hung_up = trio.Event()
+        with suppress(ConfigError):
+            await reload()
 
 
 async def _drain(door: FrontDoor, desk: Reception, stop: Stop, within_s: float) -> None:
@@ -189,7 +207,7 @@ async def until_told(work: Callable[[Stop], Awaitable[None]]) -> None:
     """Do `work` until it has obeyed SIGTERM or Ctrl-C.
 
     The first asks it to stop, and ends it at once if it serves nobody yet; the second hurries it; the third cancels it:
-    calls are cut, and written down all the same. More change nothing.
+    calls are cut, and written down all the same. More change nothing. SIGHUP has the files read anew, once it serves.
     """
     stop, scope = Stop(), trio.CancelScope()
 
@@ -197,6 +215,9 @@ async def until_told(work: Callable[[Stop], Awaitable[None]]) -> None:
         # To the very end: a signal that nobody has heard by then kills the process as if nobody had listened at all.
         times = 0
         async for number in signals:
+            if number == signal.SIGHUP:
+                stop.hung_up.set()
+                continue
             times += 1
             _log.info("told_to_stop", signal=signal.Signals(number).name, times=times)
             if times > 2 or not stop.serving:  # noqa: PLR2004 - the third
@@ -206,7 +227,7 @@ async def until_told(work: Callable[[Stop], Awaitable[None]]) -> None:
             else:
                 stop.asked.set()
 
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen_for, signals)
             with scope:
@@ -238,11 +259,11 @@ def _public_url(settings: Settings, host: str, port: int) -> str:
     return f"http://{Bind(host=configured.hostname or '' if host in _EVERYWHERE else host, port=port)}"
 
 
-def _choose(settings: Settings, tenants: Tenants, dialled: str) -> TenantChoice | None:
-    tenant = tenants.for_number(dialled)
+def _choose(desk: Reception, dialled: str) -> TenantChoice | None:
+    tenant = Tenants(tenants=tuple(desk.tenants.values())).for_number(dialled)
     if tenant is None:
         return None
-    transfers = "transfer" in settings.supervisor.on_exhausted
+    transfers = "transfer" in desk.settings.supervisor.on_exhausted
     return TenantChoice(name=tenant.id, human_number=tenant.human_number if transfers else None)
 
 

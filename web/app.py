@@ -23,6 +23,7 @@ from engine.messages.admission import NextStep, Ticket
 from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.errors import ConfigError, EngineBug
 from web import twiml
+from web.admin import bears
 from web.door import Closed, FrontDoor
 from web.lines import Full
 from web.signatures import BadSignature
@@ -310,6 +311,28 @@ async def _written_down(call_sid: str, record: Callable[[_Report], Awaitable[Non
         log.exception("report_not_recorded", call_sid=call_sid, why=str(error) or f"it took over {RECORD_S:g} s")
         return _text("the report could not be written down", 503)
     return Response("", 204)
+
+
+def offer_reload(app: QuartTrio, door: FrontDoor, reload: Callable[[], Awaitable[str]], *, token: str) -> None:
+    """Have the app reload the configuration for whoever bears the token; with "" there is nothing here, for nobody.
+
+    POST /admin/reload: 200 and what has changed, 400 and every mistake if nothing has, 401 without the token.
+    reload: raises ConfigError.
+    """
+    if not token:
+        return
+
+    @app.post("/admin/reload")
+    async def post() -> Response:
+        if not bears(request.scope, token):
+            door.refuse("admin", "token wrong", request.scope)
+            refusal = _text("expected Authorization: Bearer and the admin token", 401)
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
+        try:
+            return _text(await reload())
+        except ConfigError as error:
+            return _text(str(error), 400)
 
 
 def _door() -> str:
