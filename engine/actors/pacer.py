@@ -9,7 +9,8 @@ Marks say for certain that a piece was heard; those of an earlier generation wer
 A voice may die in the middle of a word. From then on no piece goes out beyond its last whole word; what is whole keeps
 playing. The next voice begins with the word that was cut: its sound takes the place of what had not gone out, and of it
 as much is left out as had gone out, by the sound alone, without the silence before it. So the word is heard once, with
-a pause in it if it had begun.
+a pause in it if it had begun. After a long pause, or a notice in its place, nobody would know what the end of a word
+belongs to: then it is said anew.
 """
 
 import re
@@ -56,6 +57,7 @@ class PacingPolicy:
     """How far ahead of the caller's ear audio is sent, and how long the end of things is waited for.
 
     lead_s: audio kept in Twilio's buffer. 0.2: rides out a stall of the loop; a barge-in empties it by `clear`.
+    anew_s: pause after which a word is said anew that was cut in it. 1.0: until then it is a word with a pause in it.
     join_s: buffered audio below which a part of a frame is sent padded, once nothing has come for as long. 0.04: two
         frames; until then it is held for what comes, because padding within a word is heard.
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
@@ -65,6 +67,7 @@ class PacingPolicy:
     """
 
     lead_s: float = 0.2
+    anew_s: float = 1.0
     join_s: float = 0.04
     starve_s: float = 8.0
     echo_s: float = 2.0
@@ -171,6 +174,12 @@ class Piece:
         audio = self.audio[: max(stand_bytes, self.sent_bytes)]
         cut = Cut(voice_bytes=keep_bytes, stand_bytes=stand_bytes, left_bytes=len(audio[stand_bytes:].lstrip(_QUIET)))
         return attrs.evolve(self, audio=audio, late_bytes=len(audio) - keep_bytes, cut=cut, held=False)
+
+    def anew(self) -> Self:
+        """Return the piece of which a cut word is to be said from its beginning, unless it has gone on already."""
+        if self.cut is None or self.cut.begun:
+            return self
+        return attrs.evolve(self, cut=attrs.evolve(self.cut, left_bytes=0))
 
     def heard(self, unheard_bytes: int) -> str:
         """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""
@@ -311,7 +320,13 @@ class Pacer:
                 step = _chain(self._sent(now), lambda core: core._overdue(now))
                 return _chain(step, lambda core: core._hung_up(now))
             case _:
-                return attrs.evolve(self, news_at=now)._told(message)._sent(now)
+                return attrs.evolve(self._resumed(message, now), news_at=now)._told(message)._sent(now)
+
+    def _resumed(self, message: Asked, now: float) -> "Pacer":
+        """Return the core that says a cut word anew if its voice comes back late."""
+        if not isinstance(message, AgentAudio) or now - self.buffer.until <= self.policy.anew_s:
+            return self
+        return self._changed(message.turn, message.index, Piece.anew)
 
     def _told(self, message: Asked) -> "Pacer":
         """Return the core with what is to be played taken in."""
@@ -384,12 +399,13 @@ class Pacer:
     def _moved(self, now: float) -> "Step":
         """Move at most a frame of sound towards the line; nothing changes when there is nothing to move."""
         room = self.buffer.room_bytes
+        found = self._next()
         if self.notice is not None and self._notice_due() <= now:
             part = self.notice.next(room)
             buffer, effects = self.buffer.taken(part, now)
             notice = attrs.evolve(self.notice, sent_bytes=self.notice.sent_bytes + len(part))
-            return attrs.evolve(self, notice=None if notice.gone else notice, buffer=buffer), effects
-        found = self._next()
+            core = attrs.evolve(self, notice=None if notice.gone else notice, buffer=buffer)
+            return core if found is None else core._changed(found[0].turn, found[1].index, Piece.anew), effects
         if found is None or found[1].waits:
             if not self.buffer.part or (found is not None and self._dry_at() > now):
                 return self, []

@@ -471,7 +471,21 @@ def test_a_notice_is_played_where_a_dead_voice_left_off_and_the_piece_goes_on_af
     core, more = waited(core, 0.4)
     assert NOTICE in media([*told, *more])
     new = audio(0, TWO * 500 + THREE * 400, at("two", 800, 1300), at("three", 1300, 1700))
-    assert sound(core, (new, 0.5), (whole(0), 0.5)).endswith(TWO * 200 + THREE * 400)
+    assert (
+        sound(core, (new, 0.5), (whole(0), 0.5)) == TWO * 500 + THREE * 400
+    )  # the word that was cut from its beginning
+
+
+@pytest.mark.parametrize(("at_s", "left_bytes"), [(1.15, 200), (1.17, 500)])
+def test_after_a_long_pause_the_word_that_was_cut_is_said_anew(at_s: float, left_bytes: int) -> None:
+    core = waited(DEAD, at_s)[0]
+    assert core.buffer.until == pytest.approx(0.16)
+    assert sound(core, (audio(0, TWO * 500, at("two", 800, 1300)), at_s), (whole(0), at_s)) == TWO * left_bytes
+
+
+def test_a_pause_after_the_word_has_gone_on_changes_nothing() -> None:
+    core = waited(after(DEAD, (audio(0, TWO * 100), 0.1)), 3.0)[0]
+    assert sound(core, (audio(0, TWO * 400, at("two", 800, 1300)), 3.0), (whole(0), 3.0)) == TWO * 200
 
 
 def test_a_dead_voice_that_never_comes_back_leaves_no_part_of_a_word() -> None:
@@ -707,7 +721,7 @@ def test_what_was_heard_at_a_barge_in_is_what_had_been_played_by_then(
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
     chunk_bytes=st.integers(90, 1500),
     pace=st.sampled_from([1.5, 4.0, 50.0]),
-    deaths=st.lists(st.tuples(st.integers(1, 14), st.sampled_from([0.0, 0.05, 0.5]), st.booleans()), max_size=5),
+    deaths=st.lists(st.tuples(st.integers(1, 14), st.sampled_from([0.0, 0.05, 0.3]), st.booleans()), max_size=5),
 )
 def test_whenever_a_voice_dies_every_word_is_heard_once(
     sizes: list[int], chunk_bytes: int, pace: float, deaths: list[tuple[int, float, bool]]
