@@ -45,7 +45,8 @@ class TurnPolicy:
     barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
     behind_s: how long words wait for the rest that a recogniser which is away will hear, since the last that it heard;
-        an idle caller's sound too. 30.0: as long as the audio is kept for it.
+        an idle caller's sound too. 30.0: as long as the audio is kept for it. One that was not yet seen to tell of
+        silence may as well be there and have nothing to tell: it is waited for as long as `idle_s`.
     lag_s: how far a sound that lasts may be ahead of a recogniser that is there. 2.0: it tells of silence, or of noise,
         every second.
     monologue_s: how long either is believed to speak, without a word from the caller, before it counts as silence all
@@ -92,7 +93,7 @@ class TurnDetector:
     heard: int = -1
     open: Words = Words()
     covered_s: float = 0.0
-    # Whether this recogniser tells of sound without words: then it is not there while it does not.
+    # Whether the recogniser was seen to tell of what has no words in it: then it is not there while it does not.
     telling: bool = False
     # The caller's sound, by the line's detector: since when, while it lasts; and the end of the last.
     speaking_s: float | None = None
@@ -159,7 +160,8 @@ class TurnDetector:
     def _due(self, now: float) -> tuple[Self, list[object]]:
         """End the turn, or the silence, that is due; unless what the caller said is still to be recognised."""
         if self._behind(now):
-            words_due, sound_due = self.open.worded_at + self.policy.behind_s, self.spoke_s + self.policy.behind_s
+            patience_s = self.policy.behind_s if self.telling else self.policy.idle_s
+            words_due, sound_due = self.open.worded_at + patience_s, self.spoke_s + patience_s
             if self.turn_due <= now < words_due:
                 return attrs.evolve(self, turn_due=words_due), []
             if self.turn_due > now and self.idle_due <= now < sound_due:
@@ -223,7 +225,7 @@ class TurnDetector:
     def _behind(self, now: float) -> bool:
         """Whether the recogniser has yet to tell of the caller's last sound: it is away, or has much to catch up on."""
         sound_s = self.spoke_s if self.speaking_s is None else max(self.spoke_s, now - self.policy.lag_s)
-        return self.telling and self.covered_s < sound_s - self.policy.recogniser_s
+        return self.covered_s < sound_s - self.policy.recogniser_s
 
     @property
     def _noisy(self) -> bool:

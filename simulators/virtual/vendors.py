@@ -117,6 +117,7 @@ class VirtualRecogniser:
                 await seam.emit(_recognised(hearing.words(ear.words), heard_s, final=True))
                 ear = tone.Ear()
                 continue
+            covered_s = covered_s or ask.start_s
             for count, frame in enumerate(tone.frames_of(ask.audio)):
                 if self.speed < math.inf:
                     free_at = max(free_at, trio.current_time()) + FRAME_S / self.speed
