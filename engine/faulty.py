@@ -106,7 +106,7 @@ class Report:
     """What happened in a call with faults.
 
     happened: faults that struck, what supervisors saw and decided, connections, turns; in order.
-    vendors: who held each kind of connection, one after another, by "stt", "tts", "llm".
+    vendors: who held each kind of connection, one after another, by "stt", "tts", "llm"; first of all, who was meant to.
     counted: what the call's parts counted (`deaf_ms`, `lost_ms`, …), summed up. lost: messages dropped or set aside.
     strikes: how often each fault struck. ended: why the call ended; None while it goes on.
     """
@@ -134,10 +134,7 @@ class Report:
         return sum(each.what == "ChildRestarted" and each.who.startswith(whose) for each in self.happened)
 
     def failed_over(self, work: str) -> str:
-        """Return which vendor the last connection was with, for "stt", "tts" or "llm"; "" if it was always the first.
-
-        A vendor that was returned to is not one that was failed over to.
-        """
+        """Return which vendor the last connection was with, for "stt", "tts" or "llm"; "" for the first in the list."""
         vendors = self.vendors[work]
         return vendors[-1] if vendors and vendors[-1] != vendors[0] else ""
 
@@ -297,14 +294,15 @@ class Injector:
     async def keep_time(self, opened_at: float) -> None:
         """Strike whenever a moment has come that time alone decides, until cancelled. opened_at: on trio's clock."""
         while True:
-            self._look()
+            self.look()
             due = min((each.due for each in self._triggers), default=NEVER)
             # The next float: the sum may be rounded down, and it would not be due then.
             with trio.move_on_at(math.nextafter(opened_at + due, math.inf)):
                 await self._changed.wait()
             self._changed = trio.Event()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Strike where a moment has come."""
         for trigger in self._triggers:
             trigger.look()
 
@@ -343,7 +341,7 @@ class Injector:
     def _told(self, part: Part, turn: int, at_s: float) -> None:
         for trigger in self._triggers:
             trigger.told(part, turn, at_s)
-        self._look()
+        self.look()
         self._changed.set()
 
     def _passed(self, what: str, *, link: "_Link | None" = None, actor: str = "") -> None:
@@ -850,6 +848,8 @@ class FaultyCall(Call):
             models=tuple(FaultyModel(injector=injector, inner=each) for each in plan.models),
             seed=self.seed if plan.seed is None else plan.seed,
         )
+        for work, vendors in (("stt", plan.recognisers), ("tts", plan.voices), ("llm", plan.models)):
+            self.report.vendors[work].append(vendors[0].vendor)
         super().__attrs_post_init__()
         for loop in self.loops.values():
             assert isinstance(loop, FaultyLoop), "a call with faults runs on loops that know of them"
@@ -857,6 +857,7 @@ class FaultyCall(Call):
 
     async def run(self) -> str:
         """Serve the call to its end and return why it ended."""
+        self.injector.look()  # what is so from the beginning is so before anybody connects
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.injector.keep_time, self.opened_at)
             try:
