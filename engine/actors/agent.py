@@ -80,6 +80,10 @@ GO_ON: Final = "your answer was cut off after: “{said}” Go on from there, wi
 WAITS: Final = "the caller was told to wait a moment, and waits for your answer"
 """What a model is told when nothing but our own phrase stands after what it is asked."""
 
+LATE_TURN_S: Final = 1.0
+"""How much of the wait may have gone by when a turn is known to have ended. More had another cause, which is over: the
+answer may be near."""
+
 SILENT: Final = ("slow",)
 """The kinds of a failure that consists in nothing having come."""
 
@@ -89,14 +93,15 @@ class AgentPolicy:
     """How long a model is waited for, and what is done and said when it does not come.
 
     first_token_s: 2.5: twice what a slow model needs; then it is asked again, or another is.
-    stall_s: between two tokens. 5.0: a model that paused this long has not been seen to go on.
+    stall_s: between two tokens. 3.0: longer than a pause of a model that is well; if it was one, it costs little to be
+        asked to go on.
     models: their names, in order of preference; empty where there is one and nobody cares who.
     reasons: what a kind of failure leads to. The first of a failure's kinds that stands here decides; else it is asked
         again.
     retries: of one model, since its last whole answer. 1: what fails twice in a row is down, and the caller waits.
     retry_s: pause before an overloaded model is asked again. 0.25: heard as nothing, and no fixed time would do better.
-    filler_s: from the end of the caller's turn to the phrase that tells to wait, if nothing was said by then; there is
-        none where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
+    filler_s: from the caller's last word to the phrase that tells to wait, if nothing was said by then; there is none
+        where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
@@ -107,7 +112,7 @@ class AgentPolicy:
     """
 
     first_token_s: float = 2.5
-    stall_s: float = 5.0
+    stall_s: float = 3.0
     models: tuple[str, ...] = ()
     reasons: Mapping[str, Answer] = REASONS
     retries: int = 1
@@ -214,8 +219,8 @@ class Agent:
                 return self._heard_model(self.reply, message, now)
             case ToolReturned():
                 return self._tool_returned(message, now)
-            case TurnEnded(turn=turn, text=text):
-                core = attrs.evolve(self, idle_asked=0)._patient_until(now)
+            case TurnEnded(turn=turn, text=text, end_s=end_s):
+                core = attrs.evolve(self, idle_asked=0)._patient(min(now, max(end_s, now - LATE_TURN_S)))
                 return _chain(core._added(CallerSaid(turn=turn, text=text), now), lambda core: core._go_on(now))
             case BargedIn(turn=turn):
                 return self._interrupted(turn, now)
@@ -245,7 +250,7 @@ class Agent:
             return self, []
         if self.reply is None:
             turn = self._question()
-            return self._patient_until(now)._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
+            return self._patient(now)._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
         pauses = now < self.reply.due < NEVER
         return (self, []) if self.reply.request or pauses else self._asks(self.reply, now)
 
@@ -429,12 +434,12 @@ class Agent:
 
     # The wait.
 
-    def _patient_until(self, now: float) -> Self:
+    def _patient(self, since: float) -> Self:
         """Return the core that will tell the caller to wait, if nothing is said before; once for each wait."""
         if ONE_MOMENT not in self.policy.phrases or self.line is not None or self.filler_due < NEVER:
             return self
         busy = self.reply is not None and not self.reply.wordless  # in the middle of an answer: this one comes after it
-        return self if busy else attrs.evolve(self, filler_due=now + self.policy.filler_s)
+        return self if busy else attrs.evolve(self, filler_due=since + self.policy.filler_s)
 
     def _filled(self, now: float) -> "Step":
         """Tell the caller to wait, unless something was said, or there is nothing to wait for."""

@@ -39,8 +39,8 @@ IDLE = Agent(policy=AgentPolicy(phrases=PHRASES))
 CLOSED = LineClosed(reason="stop", at_s=90.0)
 
 
-def ended(turn: int, text: str = "book me") -> TurnEnded:
-    return TurnEnded(turn=turn, text=text, end_s=0.0)
+def ended(turn: int, text: str = "book me", end_s: float = 99.0) -> TurnEnded:
+    return TurnEnded(turn=turn, text=text, end_s=end_s)
 
 
 def text(request: str, said: str) -> ModelText:
@@ -123,7 +123,7 @@ def test_pieces_that_come_at_once_are_counted_on() -> None:
 
 
 def test_a_model_that_writes_a_long_call_is_not_silent_and_what_it_said_before_is_spoken_meanwhile() -> None:
-    assert after(ASKED, (text("r1", ""), 6.0), (text("r1", ""), 8.0)).deadline == 13.0
+    assert after(ASKED, (text("r1", ""), 6.0), (text("r1", ""), 8.0)).deadline == 11.0
     told = sent(ASKED, (text("r1", "Let me look that up."), 6.0), (text("r1", "\n"), 6.1))
     assert [each.text for each in only(Sentence, told)] == ["Let me look that up."]
 
@@ -136,12 +136,12 @@ def test_the_first_token_and_the_first_piece_are_timed_once() -> None:
     ]
 
 
-def test_each_token_gives_the_model_five_more_seconds() -> None:
-    assert after(ASKED, (text("r1", "Of"), 6.0)).deadline == 11.0
+def test_each_token_gives_the_model_three_more_seconds() -> None:
+    assert after(ASKED, (text("r1", "Of"), 6.0)).deadline == 9.0
 
 
 def test_so_does_each_tool_that_it_asks_for() -> None:
-    assert after(ASKED, (tool("r1", "t1"), 6.0)).deadline == 11.0
+    assert after(ASKED, (tool("r1", "t1"), 6.0)).deadline == 9.0
 
 
 def test_the_policy_says_how_long_a_model_is_waited_for() -> None:
@@ -490,7 +490,7 @@ def test_who_died_in_the_middle_of_its_words_is_asked_to_go_on_from_those_that_w
 
 def test_who_stalls_in_the_middle_of_its_words_is_asked_to_go_on_too() -> None:
     core = after(ASKED, (text("r1", "We have two times. Nine o"), 6.0))
-    (asked,) = only(AskModel, waited(core, 11.0)[1])
+    (asked,) = only(AskModel, waited(core, 9.0)[1])
     assert asked.conversation[-1] == Noted(turn=1, text=GO_ON.format(said="We have two times."))
 
 
@@ -598,6 +598,11 @@ def test_a_caller_who_hears_nothing_for_a_while_is_told_to_wait_once() -> None:
     assert told[-1] == ReplyEnded(turn=1, pieces=2)
     assert core.conversation[1:] == (AgentSaid(turn=1, text="One moment. We have two times."),)
     assert core.deadline == NEVER
+
+
+@pytest.mark.parametrize(("end_s", "due"), [(4.5, 6.3), (4.0, 5.8), (0.0, 5.8), (5.0, 6.8), (7.0, 6.8)])
+def test_the_wait_is_counted_from_the_callers_last_word_unless_that_was_long_ago(end_s: float, due: float) -> None:
+    assert after(WAITING, (ended(1, end_s=end_s), 5.0)).deadline == pytest.approx(due)
 
 
 @pytest.mark.parametrize(
