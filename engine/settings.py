@@ -451,30 +451,22 @@ class RestartOverride:
 
 
 @attrs.frozen(kw_only=True)
-class PatientOverride(RestartOverride):
-    """What differs of the last of a list, which has nobody behind it: it is tried longer, and slow failures count."""
-
-    intensity: Intensity = 5
-    period_s: Period = 30.0
-
-
-@attrs.frozen(kw_only=True)
 class SttSettings(ActorSettings):
     """The recogniser's. `last`: of the last of its vendors and of its own crashes; `vendors`: of one."""
 
     reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
-    last: PatientOverride = PatientOverride()
+    last: RestartOverride = RestartOverride()
     vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("stt"))] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class TtsSettings(ActorSettings):
-    """The voice's, likewise: with another behind it, one gives up within a second; the last is patient."""
+    """The voice's, likewise: with another behind it, one gives up within a second. See `_PATIENT`."""
 
     intensity: Intensity = 2
     period_s: Period = 5.0
     reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
-    last: PatientOverride = PatientOverride()
+    last: RestartOverride = RestartOverride()
     vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("tts"))] = attrs.field(factory=dict)
 
 
@@ -489,6 +481,11 @@ class ActorsSettings:
     tts: TtsSettings = TtsSettings()
     pacer: ActorSettings = ActorSettings()
 
+
+_PATIENT: Final = RestartOverride(intensity=5, period_s=30.0)
+"""The last voice of a list, and the actor itself, as long as nothing else is said of how many restarts there may be:
+what is given up within a second has another behind it. 30.0: six attempts that each take the 3 s that a connection may
+take fit into it, so that those are counted too."""
 
 ACTORS: Final = tuple(field.name for field in attrs.fields(ActorsSettings))
 SESSIONS: Final = ("stt", "tts")
@@ -559,10 +556,10 @@ class Settings:
         engine: ActorSettings = getattr(self.actors, actor)
         own: ActorOverride | None = getattr(tenant.actors, actor) if tenant else None
         is_last = not vendor or vendor in self.vendors_of(tenant, actor)[-1:]
-        settled = _over(
-            ActorSettings(**{key: getattr(engine, key) for key in _RESTART}),
-            _below_actor(engine, vendor, is_last=is_last),
-        )
+        settled = ActorSettings(**{key: getattr(engine, key) for key in _RESTART})
+        as_shipped = isinstance(engine, TtsSettings) and (engine.intensity, engine.period_s) == _QUICK
+        usual = _PATIENT if is_last and as_shipped else None
+        settled = _over(settled, [usual, *_below_actor(engine, vendor, is_last=is_last)])
         return _over(settled, [own, *_below_actor(own, vendor, is_last=is_last)])
 
     def restart_policy(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> RestartPolicy:
@@ -571,6 +568,7 @@ class Settings:
 
 
 _RESTART: Final = tuple(field.name for field in attrs.fields(ActorSettings))
+_QUICK: Final = (TtsSettings().intensity, TtsSettings().period_s)
 
 
 def _below_actor(said: object, vendor: str, *, is_last: bool) -> list[RestartOverride | None]:
@@ -1123,16 +1121,21 @@ class _Ladder:
         for actor in ACTORS:
             names = self.settings.vendors_of(tenant, actor) if actor in SESSIONS else ("",)
             try:
-                life_s = sum(run_s(self.settings.restart_policy(tenant, actor, name)) for name in names)
+                policies = [self.settings.restart_policy(tenant, actor, name) for name in names]
             except ValueError:
                 continue  # it has been told
+            if any(run_s(each) > each.period_s for each in policies):
+                continue  # it too
+            life_s = sum(map(run_s, policies))
             ladder_s = call.intensity * life_s + run_s(call.policy)
             if ladder_s > call.period_s:
-                place = self.sources.place([("supervisor", "intensity"), ("supervisor", "period_s"), ("supervisor",)])
+                keys = [("supervisor", "intensity"), ("supervisor", "period_s")]
+                said = self.sources.engine is not None and any(map(self.sources.engine.has, keys))
+                place = self.sources.place(keys) if said else self._place(tenant, actor, names[-1], ("intensity",))
                 yield (
-                    f"{place}: {call.intensity} is never exceeded: {actor} gives up after {life_s:.1f} s on average, "
-                    f"{call.intensity + 1} times take {ladder_s:.0f} s and period_s is {call.period_s:g}: on_exhausted "
-                    f"would never come; expected fewer, or a longer period_s"
+                    f"{place}: a call would bear it for ever, and on_exhausted never come: {actor} gives up after "
+                    f"{life_s:.1f} s on average, so the {call.intensity} times that supervisor.intensity bears, and "
+                    f"one more, take {ladder_s:.0f} s, and supervisor.period_s is {call.period_s:g}"
                 )
                 return
 

@@ -15,7 +15,6 @@ from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.reception import CONNECTING, Reception, Team
 from engine.settings import (
     ActorsSettings,
-    PatientOverride,
     Settings,
     SupervisorSettings,
     Tenant,
@@ -48,7 +47,7 @@ TENANT = Tenant(
 )
 # One failure of the voice is one too many, so that the test need not wait for the backoffs.
 IMPATIENT = Settings(
-    actors=ActorsSettings(tts=TtsSettings(intensity=0, last=PatientOverride(intensity=0))),
+    actors=ActorsSettings(tts=TtsSettings(intensity=0)),
     supervisor=SupervisorSettings(intensity=0),
 )
 
