@@ -3,8 +3,8 @@
 import itertools
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import attrs
 import trio
@@ -119,9 +119,7 @@ class VirtualRecogniser:
                 continue
             covered_s = covered_s or ask.start_s
             for count, frame in enumerate(tone.frames_of(ask.audio)):
-                if self.speed < math.inf:
-                    free_at = max(free_at, trio.current_time()) + FRAME_S / self.speed
-                    await trio.sleep_until(free_at)
+                free_at = await self._free(free_at)
                 start_s = ask.start_s + count * FRAME_S
                 heard_s = start_s + FRAME_S
                 ear.hear(start_s, frame)
@@ -150,6 +148,14 @@ class VirtualRecogniser:
                 elif not ear.words and heard_s - covered_s >= self.empty_s:
                     await seam.emit(_recognised((), heard_s, final=True))
                     covered_s = heard_s
+
+    async def _free(self, since: float) -> float:
+        """Wait for as long as a frame takes to hear; return when that was over. since: of the frame before."""
+        if self.speed == math.inf:
+            return since
+        free_at = max(since, trio.current_time()) + FRAME_S / self.speed
+        await trio.sleep_until(free_at)
+        return free_at
 
 
 def _recognised(words: Sequence[Word], covered_s: float, *, final: bool, finished: bool = True) -> Recognised:
@@ -275,19 +281,20 @@ class VirtualModel:
     @asynccontextmanager
     async def reply(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ModelEvent]]:
         """Open the reply."""
-        yield self._troubled(request)
+        async with aclosing(self._events(request)) as events, aclosing(self._troubled(events)) as troubled:
+            yield troubled
 
-    async def _troubled(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _troubled(self, events: AsyncGenerator[ModelEvent, None]) -> AsyncGenerator[ModelEvent, None]:
         trouble = self.troubles.next()
         await self.door.passed(0.0)
         said = 0
-        async for event in self._events(request):
+        async for event in events:
             if trouble is not None and said >= trouble.after_events:
                 await trouble.come()
             yield event
             said += 1
 
-    async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         await trio.sleep(self.first_token_s)
         asked = unanswered(request)
         last = max(each.turn for each in request.conversation if isinstance(each, CallerSaid))
