@@ -106,7 +106,7 @@ class Report:
     """What happened in a call with faults.
 
     happened: faults that struck, what supervisors saw and decided, connections, turns; in order.
-    vendors: who held each kind of connection, one after another, by "stt", "tts", "llm"; first of all, who was meant to.
+    vendors: who held each kind of connection, by "stt", "tts", "llm": who was meant to, then one after another.
     counted: what the call's parts counted (`deaf_ms`, `lost_ms`, …), summed up. lost: messages dropped or set aside.
     strikes: how often each fault struck. ended: why the call ended; None while it goes on.
     """

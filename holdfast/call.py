@@ -23,7 +23,7 @@ from engine.messages.records import Record, Timing
 from engine.storage.store import Store
 from holdfast.keys import ADMIN_TOKEN
 from simulators import events, recording
-from simulators.caller import AwaitHangUp, CallerScript, Listen, Say, Step
+from simulators.caller import AwaitHangUp, CallerScript, Listen, Say, Step, Voice
 from simulators.trial import LiveTrial, Scenario, Sound, unmet
 from simulators.twilio.call import Network, NoServerError, place_call
 from simulators.twilio.record import CallRecord
@@ -82,11 +82,13 @@ async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
     name: str = "call",
     auth_token: str | None = None,
     call_sid: str | None = None,
+    voice: Voice | None = None,
 ) -> Kept:
     """Place a call and return what is left of it.
 
     auth_token: signs all that the phone network asks, as a server that has one wants it.
     call_sid: the call's; None: one that was never there before.
+    voice: the caller's; None: the embedded one.
 
     store: the server's, opened for reading, for the live transcript and the engine's own timings.
     Raises ConfigError where no server answers.
@@ -99,7 +101,7 @@ async def call(  # noqa: PLR0913 - what a call is, and where to show and keep it
         record = await place_call(
             server_url=server_url,
             caller=script,
-            voice=LocalVoice(),
+            voice=voice or LocalVoice(),
             network=Network(auth_token=auth_token, call_sid=call_sid),
             on_event=watch.saw,
         )

@@ -79,8 +79,8 @@ class Expectations:
 
     survived: bool | None = None
     dead_air_s: float | None = None
-    lost_words: tuple[str, ...] | None = None
-    repeated_words: tuple[str, ...] | None = None
+    lost_words: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(tuple))
+    repeated_words: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(tuple))
     restarts: Mapping[str, int] = attrs.field(factory=dict)
     failed_over: Mapping[str, str] = attrs.field(factory=dict)
     tools_run: Mapping[str, int] | None = None

@@ -44,7 +44,7 @@ def test_a_scenario_is_a_caller_faults_and_expectations(tmp_path: Path) -> None:
         caller=("book a table", "friday please"),
         faults=(Kill("stt.session", after="3rd interim"), Refuse("deepgram", at=3, lasts_s=12.0)),
         expect=Expectations(
-            survived=True, lost_words=[], dead_air_s=2, restarts={"stt": 1}, failed_over={"stt": "local"}
+            survived=True, lost_words=(), dead_air_s=2, restarts={"stt": 1}, failed_over={"stt": "local"}
         ),
     )
 
