@@ -292,14 +292,15 @@ class _Page:
             _, then = RestartState(policy=policy).failed("", 0.0, kinds=(kind,), standby=bool(after))
             match then:
                 case Restart() if policy.intensity:
-                    said.setdefault("are tried again, as above", []).append(kind)
+                    said.setdefault("tried again, as above", []).append(kind)
                 case FailOver():
-                    said.setdefault(f"go to {after} at once", []).append(kind)
+                    said.setdefault(f"{after} takes over at once", []).append(kind)
                 case GiveUp(exhausted=True):
-                    said.setdefault("end the call at once: apology, then on_exhausted", []).append(kind)
+                    said.setdefault("the call ends at once: apology, then on_exhausted", []).append(kind)
                 case _:
-                    said.setdefault("give it up", []).append(kind)
-        self._say("; ".join(f"{', '.join(kinds)} {outcome}" for outcome, kinds in said.items()) + ".")
+                    said.setdefault("given up", []).append(kind)
+        for outcome, kinds in said.items():
+            self._say(f"  {', '.join(kinds)}: {outcome}")
 
     def _end(self, actor: str) -> None:
         """Print how long it takes until nothing is left to try."""
