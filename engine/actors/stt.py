@@ -164,9 +164,7 @@ class STT:
         from_s = self.kept[-1].end_s - policy.cut_s - SAME_MOMENT_S
         return tuple(each for each in self.kept if each.start_s >= from_s)
 
-    def _reconnected(
-        self, session: SessionInfo, sent: Sequence[CallerAudio], now: float
-    ) -> tuple[Self, list[object]]:
+    def _reconnected(self, session: SessionInfo, sent: Sequence[CallerAudio], now: float) -> tuple[Self, list[object]]:
         """Report on the time without a session, and what it costs; the first session of a call has had none."""
         if session.incarnation == 1:
             return self, []
@@ -297,7 +295,11 @@ def _joined(audio: Iterable[CallerAudio]) -> list[Recognise]:
     stretches: list[list[CallerAudio]] = []
     for each in audio:
         last = stretches[-1] if stretches else None
-        if last and abs(last[-1].end_s - each.start_s) < SAME_MOMENT_S and each.end_s - last[0].start_s <= LONGEST_ASK_S:
+        if (
+            last
+            and abs(last[-1].end_s - each.start_s) < SAME_MOMENT_S
+            and each.end_s - last[0].start_s <= LONGEST_ASK_S
+        ):
             last.append(each)
         else:
             stretches.append([each])

@@ -113,3 +113,18 @@ def test_whatever_is_heard_some_of_it_is_known(
     accepted: list[Word], heard: list[Word], begins_s: float, covered_s: float
 ) -> None:
     assert 0 <= repeated(accepted, heard, begins_s=begins_s, covered_s=covered_s) <= len(heard)
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [("i", "would", "like", "a", "hair", "cut"), ("i'd", "like", "a", "haircut"), ("iwould", "like", "a", "haircut")],
+)
+def test_one_word_may_be_heard_as_two_the_second_time_and_two_as_one(heard: tuple[str, ...]) -> None:
+    said = spoken("i", "would", "like", "a", "haircut", "please", gap_s=0.02)
+    again = {each.text: each for each in said}
+    again["hair"] = Word(text="hair", start_s=again["haircut"].start_s, end_s=again["haircut"].start_s + 0.1)
+    again["cut"] = Word(text="cut", start_s=again["haircut"].start_s + 0.1, end_s=again["haircut"].end_s)
+    for both in ("i'd", "iwould"):
+        again[both] = Word(text=both, start_s=said[0].start_s, end_s=said[1].end_s)
+    words = [again[text] for text in (*heard, "please")]
+    assert repeated(said[:5], words, begins_s=-0.5, covered_s=said[4].end_s) == len(heard)

@@ -59,7 +59,9 @@ def called(
 ) -> tuple[Outcome, Report]:
     """Return a call in which one long sentence is said, after a pause, and what was reported of it."""
     report = Report()
-    script = VirtualScript(steps=(Say(words=words, gap_frames=gap_frames, after_s=1.5), Say(words=("bye",))), end=End.AGENT)
+    script = VirtualScript(
+        steps=(Say(words=words, gap_frames=gap_frames, after_s=1.5), Say(words=("bye",))), end=End.AGENT
+    )
 
     def replan(plan: Plan) -> Plan:
         return attrs.evolve(plan, recognisers=(recogniser(seed),), watch=report)

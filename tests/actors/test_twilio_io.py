@@ -63,7 +63,8 @@ def test_the_policy_says_how_long_both_take() -> None:
 
 def test_audio_is_passed_on_with_where_it_begins_and_ends() -> None:
     half = LineAudio(start_s=1.5, audio=SILENT_FRAME[:80], voiced=False)
-    assert sent(TwilioIO(), (half, 9.0)) == [CallerAudio(start_s=1.5, end_s=1.51, audio=SILENT_FRAME[:80], voiced=False)]
+    heard = CallerAudio(start_s=1.5, end_s=1.51, audio=SILENT_FRAME[:80], voiced=False)
+    assert sent(TwilioIO(), (half, 9.0)) == [heard]
 
 
 def test_audio_is_passed_on_with_whether_there_was_a_voice_in_it() -> None:

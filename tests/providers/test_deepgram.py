@@ -904,7 +904,7 @@ NET_0001 = (
         (4999, "odd", "code 4999: odd", "4999"),
     ],
 )
-async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(  # noqa: PLR0913, PLR0917 - a table's columns
+async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(
     code: int, reason: str, text: str, name: str, autojump_clock: MockClock
 ) -> None:
     async with calling() as call:

@@ -1,10 +1,10 @@
 """Hearing: what one stream has heard, told on the call's timeline.
 
 Theory of operation. A stream's own clock starts at its first byte and counts bytes; the call's timeline may leap where
-audio is missing, or was left out. Each leap begins a *stretch*, and a time of the stream lies in the stretch whose bytes
-it counts. What ends at a leap ends before it, what begins there begins behind it, and a word lies on the side of its
-middle: nobody speaks across audio that is not there. An *utterance* is open from its first final words
-until the vendor, by `speech_final` or by UtteranceEnd, says that it has ended.
+audio is missing, or was left out. Each leap begins a *stretch*, and a time of the stream lies in the stretch whose
+bytes it counts. What ends at a leap ends before it, what begins there begins behind it, and a word lies on the side of
+its middle: nobody speaks across audio that is not there. An *utterance* is open from its first final words until the
+vendor, by `speech_final` or by UtteranceEnd, says that it has ended.
 """
 
 from bisect import bisect_left, bisect_right
