@@ -253,6 +253,26 @@ async def test_what_was_sent_twice_is_heard_once(autojump_clock: MockClock) -> N
     assert (final.start_s, final.end_s) == pytest.approx((3.4, 4.0))
 
 
+async def test_audio_whose_long_silences_were_left_out_is_the_same_utterances_at_their_times(
+    autojump_clock: MockClock,
+) -> None:
+    """As a new session is sent it: of each silence 0.1 s after the words, and 0.2 s before the next."""
+    model = Model()
+    spoken = ((0.2, 0.8), (4.2, 4.6), (5.2, 7.0))
+    async with session(made(model)) as seam:
+        for begins_s, ends_s in spoken:
+            pattern = "." * 10 + "v" * round((ends_s - begins_s) / FRAME_S) + "." * 5
+            await seam.asks.send(
+                Recognise(start_s=begins_s - 0.2, audio=b"".join(VOICE if sign == "v" else QUIET for sign in pattern))
+            )
+        await seam.play("." * 100, start_s=7.1)
+    finals = [event for _, event in seam.told if event.is_final and event.text]
+    assert [(each.start_s, each.end_s) for each in finals] == [pytest.approx(each) for each in spoken]
+    assert [each.covered_s for each in finals] == pytest.approx([0.9, 4.7, 7.2])
+    assert all(each.speech_final for each in finals)
+    assert seam.told[-1][1].covered_s == pytest.approx(8.0)
+
+
 async def test_a_click_is_not_decoded_but_is_covered(autojump_clock: MockClock) -> None:
     model = Model()
     async with session(made(model)) as seam:
