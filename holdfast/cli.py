@@ -17,7 +17,7 @@ from engine.messages.errors import ConfigError
 from engine.providers.local.plot import read_script
 from engine.settings import Configuration, Tenants, load, read
 from engine.supervisor import leaf
-from holdfast import explain, logs
+from holdfast import explain, logs, policy
 from holdfast.keys import ADMIN_TOKEN, Keys, read_keys
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 config = typer.Typer(help="What an operator may set.", no_args_is_help=True)
 app.add_typer(config, name="config")
+app.add_typer(policy.app, name="policy")
 
 DEFAULT_CONFIG = Path("config/engine.toml")
 

@@ -149,7 +149,7 @@ def play(
     dice = random.Random(seed)  # noqa: S311
     vocabulary = vocabulary_of_a_call()
     drawn = prepare(script or script_of(dice, vocabulary), dice)
-    with _seeded(dice.getrandbits(32)):
+    with seeded(dice.getrandbits(32)):
         return trio.run(
             _virtual_call,
             drawn,
@@ -164,7 +164,7 @@ def play(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Have trio shuffle its tasks by a seed, so that a failing call can be run again."""
     deterministic, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, True  # type: ignore[misc]
     scheduler._r.seed(seed)
