@@ -1,7 +1,7 @@
 """What only an operator may ask of a server: that a call fails, and how. Offered where a server was started for it.
 
 POST /admin/faults              {"call_sid": "CA…", "seed": 7, "faults": [{"kind": "kill", "on": "stt.session"}]}
-GET  /admin/faults/CA…          the call's report, as `engine.faulty.Report` has it
+GET  /admin/faults/CA…          the call's report, as `engine.faulty.report.Report` has it
 """
 
 import hmac

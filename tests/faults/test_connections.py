@@ -20,7 +20,8 @@ from engine.faults import (
     SlowDrip,
     Stall,
 )
-from engine.faulty import FaultyModel, FaultyRecogniser, FaultyVoice, InjectedError, Injector, Report
+from engine.faulty import InjectedError, Injector, Report
+from engine.faulty.vendors import FaultyModel, FaultyRecogniser, FaultyVoice
 from engine.messages.errors import ProviderDown, ProviderError, ProviderRefused, ProviderSlow
 from engine.messages.model import ModelEnded, ModelText
 from engine.messages.recognition import Recognised, Word
