@@ -9,7 +9,7 @@ on.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import structlog
@@ -28,7 +28,10 @@ SETTABLE: Final = ("actors", "agent", "call", "health", "pacing", "recognition",
 TENANT_SETTABLE: Final = ("actors", "call", "default", "limits", "numbers", "prompt")
 """What may change of a tenant. Its texts and its voice are rendered at the start, its database is open."""
 
-Change = tuple[KeyPath, object, object]
+HELD: Final = "cannot change while the server runs: start it again, or put it back"
+"""Said of all else, without its value, which may hold a secret."""
+
+Change: TypeAlias = tuple[KeyPath, object, object]
 """Where, what it was, what it is to be."""
 
 
@@ -78,7 +81,7 @@ class Reload:
         desk, sources = self.desk, configuration.sources
         for change in differences(desk.settings, configuration.settings):
             if change[0][0] not in SETTABLE:
-                yield f"{sources.place([change[0]])}: {_held(change)}"
+                yield f"{sources.place([change[0]])}: {HELD}"
         for name in dict.fromkeys([*desk.tenants, *tenants]):
             if name not in tenants:
                 yield f"{name}: its file is gone, and cannot go while the server runs"
@@ -87,7 +90,7 @@ class Reload:
             else:
                 for change in differences(desk.tenants[name], tenants[name]):
                     if change[0][0] not in TENANT_SETTABLE:
-                        yield f"{sources.place([change[0]], tenant=name)}: {_held(change)}"
+                        yield f"{sources.place([change[0]], tenant=name)}: {HELD}"
                 yield from self._unopened(configuration, tenants[name])
 
     def _unopened(self, configuration: Configuration, tenant: Tenant) -> Iterator[str]:
@@ -122,11 +125,6 @@ def _parts(value: object) -> Mapping[str, object] | None:
         return value
     kind = type(value)
     return {name: getattr(value, name) for name in settable(kind)} if attrs.has(kind) else None
-
-
-def _held(change: Change) -> str:
-    """Say that something cannot change. What it was and is may hold a secret."""
-    return f"{written(change[0])} cannot change while the server runs: start it again, or put it back"
 
 
 def _line(whose: str, change: Change) -> str:

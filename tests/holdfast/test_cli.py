@@ -49,6 +49,7 @@ def told(
 
 
 Told = Callable[..., tuple[int, str]]
+Capture = pytest.CaptureFixture[str]
 
 
 def line_of(file: Path, part: str) -> int:
@@ -66,6 +67,53 @@ def test_a_wrong_key_is_told_with_the_one_that_was_meant(told: Told, folder: Pat
         2,
         f"config/engine.toml:{line_of(file, 'backof]')}: actors.stt.backof: unknown key; did you mean 'backoff'?\n",
     )
+
+
+def test_a_fallback_without_its_key_is_told_by_its_line(
+    told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEEPGRAM_API_KEY", raising=False)
+    monkeypatch.delenv("ELEVENLABS_API_KEY", raising=False)
+    file, tenant = folder / "config/engine.toml", folder / "config/tenants/dental.toml"
+    file.write_text(file.read_text().replace('stt = ["local"]', 'stt = ["local", "deepgram"]'))
+    tenant.write_text(tenant.read_text() + '[call]\ntts = ["local", "elevenlabs"]\n')
+    code, said = told("config", "check")
+    assert code == 2
+    line, last = line_of(file, "deepgram"), len(tenant.read_text().splitlines())
+    assert said == (
+        f"config/engine.toml:{line}: call.stt[1]: DEEPGRAM_API_KEY is not set, which holds Deepgram's API key; set it, "
+        "or leave 'deepgram' out\n"
+        f"config/tenants/dental.toml:{last}: call.tts[1]: ELEVENLABS_API_KEY is not set, which holds ElevenLabs's API "
+        "key; set it, or leave 'elevenlabs' out\n"
+    )
+
+
+def test_what_is_odd_is_noted_and_is_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    file = folder / "config/engine.toml"
+    file.write_text(file.read_text() + "[actors.stt.vendors.deepgram]\nintensity = 3\n")
+    monkeypatch.setattr(sys, "argv", ["holdfast", "config", "check"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("actors.stt.vendors.deepgram: never used, because no call.stt names 'deepgram'")
+    assert said[1] == "config/engine.toml: OK, answering for Bright Smile Dental"
+
+
+# ── config explain ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_policy_that_there_is_not_is_told_with_those_that_there_are(told: Told, folder: Path) -> None:
+    code, said = told("config", "explain", "actors.sst")
+    assert (code, said.split(";")[0]) == (2, "no policy 'actors.sst'")
+
+
+def test_a_policy_is_explained(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "argv", ["holdfast", "config", "explain", "actors.tts", "--vendor", "local"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "Served by local" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [["serve"], ["call", "--say", "hello"], ["demo"]], ids=lambda verb: verb[0])

@@ -4,7 +4,15 @@ import attrs
 import pytest
 
 from engine.messages.errors import ConfigError
-from engine.settings import CallSettings, Settings, TwilioSettings, VendorSettings
+from engine.settings import (
+    CallSettings,
+    Settings,
+    Tenant,
+    TenantCallSettings,
+    Tenants,
+    TwilioSettings,
+    VendorSettings,
+)
 from holdfast.keys import read_keys
 
 REMOTE = Settings(call=CallSettings(stt=("deepgram", "local"), llm=("anthropic",), tts=("elevenlabs",)))
@@ -30,10 +38,11 @@ def test_each_vendor_that_is_named_gets_its_key() -> None:
 
 
 def test_every_missing_key_is_named_at_once_with_its_vendor() -> None:
-    assert refused(REMOTE, {"ANTHROPIC_API_KEY": "an-2", "ELEVENLABS_API_KEY": "  "}) == [
-        "call.stt[0]: DEEPGRAM_API_KEY is not set, which holds Deepgram's API key; set it, or leave 'deepgram' out",
-        "call.tts[0]: ELEVENLABS_API_KEY is not set, which holds ElevenLabs's API key; set it, or leave 'elevenlabs' out",
-    ]
+    first, second = refused(REMOTE, {"ANTHROPIC_API_KEY": "an-2", "ELEVENLABS_API_KEY": "  "})
+    assert first == (
+        "call.stt[0]: DEEPGRAM_API_KEY is not set, which holds Deepgram's API key; set it, or leave 'deepgram' out"
+    )
+    assert second.startswith("call.tts[0]: ELEVENLABS_API_KEY is not set, which holds ElevenLabs's API key; set it")
 
 
 def test_a_variable_may_have_another_name() -> None:
@@ -61,4 +70,28 @@ def test_what_no_header_can_carry_is_refused_and_not_repeated(value: str) -> Non
 
 
 def test_keys_are_in_no_repr() -> None:
-    assert "dg-1" not in repr(read_keys(REMOTE, KEYS))
+    keys = read_keys(REMOTE, {**KEYS, "HOLDFAST_ADMIN_TOKEN": "ad-5"})
+    assert "dg-1" not in repr(keys)
+    assert "ad-5" not in repr(keys)
+
+
+def test_the_admin_token_is_a_secret_like_any_other() -> None:
+    keys = read_keys(Settings(), {"HOLDFAST_ADMIN_TOKEN": " ad-5 "})
+    assert (keys.admin_token, keys.secrets) == ("ad-5", ("ad-5",))
+    assert read_keys(Settings(), {}).admin_token == ""
+    assert read_keys(Settings(), {}).secrets == ()
+
+
+def test_a_tenants_own_vendors_need_their_keys_too() -> None:
+    tenant = Tenant(
+        id="a",
+        name="A",
+        default=True,
+        greeting="Hello.",
+        prompt="",
+        call=TenantCallSettings(tts=("local", "elevenlabs")),
+    )
+    with pytest.raises(ConfigError) as raised:
+        read_keys(Settings(), {}, tenants=Tenants(tenants=(tenant,)))
+    assert str(raised.value).startswith("call.tts[1]: ELEVENLABS_API_KEY is not set")
+    assert read_keys(Settings(), KEYS, tenants=Tenants(tenants=(tenant,))).vendors == {"elevenlabs": "el-3"}
