@@ -2,10 +2,12 @@
 
 import random
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import pytest
+from structlog.testing import capture_logs
 
 from engine.faults import (
     ACTORS,
@@ -26,7 +28,17 @@ from simulators.trial import Sound, Trial, dead_air_s, play
 
 CALLER = ["book a table for four", "on friday evening please", "thank you very much"]
 
+SHORT = ["book a table", "friday evening please"]
+
 PLAIN = play(CALLER, seed=7)
+SHORTEST_S = play(SHORT, seed=7).report.ended_s
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Nobody reads the log, and to write it takes a third of the time."""
+    with capture_logs():
+        yield
 
 
 def lines(call: Trial, who: str, what: str = "") -> list[Happened]:
@@ -133,7 +145,7 @@ def test_sessions_and_steps_are_counted_where_the_fault_is() -> None:
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("at", [2.0, "turn 2", "turn 2, 200 ms into the reply"])
 def test_an_actor_that_is_killed_costs_nothing(actor: str, at: float | str) -> None:
-    call = play(CALLER, faults=[Kill(actor, at=at)], seed=7)
+    call = play(SHORT, faults=[Kill(actor, at=at)], seed=7)
     assert call.report.strikes == [1]
     assert [call.restarts(each) for each in ACTORS] == [int(each == actor) for each in ACTORS]
     assert call.survived()
@@ -142,7 +154,7 @@ def test_an_actor_that_is_killed_costs_nothing(actor: str, at: float | str) -> N
 
 @pytest.mark.parametrize("actor", ACTORS)
 def test_a_step_that_raises_once_costs_nothing(actor: str) -> None:
-    call = play(CALLER, faults=[Raise(actor, at="turn 2")], seed=7)
+    call = play(SHORT, faults=[Raise(actor, at="turn 2")], seed=7)
     assert len(lines(call, actor, "raised")) == 1
     assert (call.restarts(actor), call.survived()) == (1, True)
     assert (call.lost_words(), call.repeated_words(), call.tools_run()) == ([], [], {"book": 1})
@@ -157,9 +169,9 @@ def test_a_step_that_raises_twice_has_its_message_set_aside_and_the_caller_is_as
 
 @pytest.mark.parametrize("actor", ACTORS)
 def test_an_actor_that_stands_still_goes_on_where_it_was(actor: str) -> None:
-    call = play(CALLER, faults=[Stall(actor, at="turn 2", lasts_s=1.0)], seed=7)
+    call = play(SHORT, faults=[Stall(actor, at="turn 2", lasts_s=1.0)], seed=7)
     assert call.survived()
-    assert call.report.ended_s > PLAIN.report.ended_s + 0.3 or actor in {"stt", "twilio_io", "tts", "turn_detector"}
+    assert call.report.ended_s > SHORTEST_S + 0.3 or actor in {"stt", "twilio_io", "tts", "turn_detector"}
     assert (call.lost_words(), call.repeated_words(), call.tools_run()) == ([], [], {"book": 1})
 
 
@@ -174,8 +186,8 @@ def test_an_actor_that_stands_still_is_free_once_it_is_killed() -> None:
 
 @pytest.mark.parametrize("actor", ["agent", "turn_detector", "stt"])
 def test_an_actor_that_is_delayed_is_late(actor: str) -> None:
-    call = play(CALLER, faults=[Delay(actor, by_s=0.02)], seed=7)
-    assert call.report.ended_s > PLAIN.report.ended_s + 0.02
+    call = play(SHORT, faults=[Delay(actor, by_s=0.02)], seed=7)
+    assert call.report.ended_s > SHORTEST_S + 0.02
     assert (call.lost_words(), call.repeated_words()) == ([], [])
 
 
@@ -210,7 +222,7 @@ def test_an_actor_that_is_delayed_is_late(actor: str) -> None:
     ids=lambda fault: f"{fault.kind} {fault.on} {fault.at} {fault.after}",
 )
 def test_what_a_vendor_does_costs_no_word_and_runs_no_tool_twice(fault: AnyFault) -> None:
-    call = play(CALLER, faults=[fault], seed=7)
+    call = play(SHORT, faults=[fault], seed=7)
     assert not call.report.unstruck()
     assert call.survived(), call.timeline()
     assert (call.lost_words(), call.repeated_words()) == ([], []), call.timeline()
@@ -232,7 +244,7 @@ def test_what_a_vendor_never_says_is_lost_and_can_be_told() -> None:
 
 def test_who_did_the_work_in_the_end_is_told_by_name() -> None:
     for on, work in (("deepgram", "stt"), ("elevenlabs", "tts"), ("anthropic", "llm")):
-        call = play(CALLER, faults=[Refuse(on, at="turn 1", failing="refused", code="401")], seed=7)
+        call = play(SHORT, faults=[Refuse(on, at="turn 1", failing="refused", code="401")], seed=7)
         assert {each: call.failed_over(each) for each in ("stt", "tts", "llm")} == {
             "stt": "",
             "tts": "",
@@ -318,6 +330,6 @@ def drawn(dice: random.Random) -> AnyFault:
 @pytest.mark.parametrize("seed", range(12))
 def test_one_fault_wherever_it_strikes_ends_no_call(seed: int) -> None:
     fault = drawn(random.Random(seed))
-    call = play(CALLER, faults=[fault], seed=seed)
+    call = play(SHORT, faults=[fault], seed=seed)
     assert call.survived(), call.timeline()
     assert call.tools_run() == {"book": 1}, call.timeline()
