@@ -45,7 +45,7 @@ TRANSFER_TOOL = ToolSchema(
 """The other one, where there is a person to be reached."""
 
 
-OF_THE_REQUEST: Final = frozenset({"400", "413", "422"})
+OF_THE_REQUEST: Final = frozenset({"400", "413", "422", "invalid_request_error", "request_too_large"})
 """Refusals that say nothing about a model: this one conversation cannot be taken."""
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
-from engine.messages.errors import ConfigError, ProviderDown, ProviderRefused, ProviderSlow, WireError
+from engine.messages.errors import ConfigError, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 from engine.messages.model import ModelEnded, ModelText, ModelToolCall
 from engine.providers.claude import ClaudeModel
 from engine.providers.claude.prompt import BROKE_IN, CONNECTED, HOW_HEARD, UNANSWERED, WAITING, messages
@@ -715,7 +715,6 @@ def answered(status: int, kind: str, **details: str) -> httpx2.Response:
         ),
         ([httpx2.ConnectTimeout("3 s")], ProviderDown, "ConnectTimeout 3 s"),
         ([httpx2.PoolTimeout("3 s")], ProviderDown, "PoolTimeout 3 s"),
-        ([httpx2.RemoteProtocolError("what?")], ProviderDown, "RemoteProtocolError what?"),
         ([httpx2.ReadTimeout("")], ProviderSlow, "anthropic gave no answer in 20"),
         ([STARTED, httpx2.ReadTimeout("")], ProviderSlow, "anthropic fell silent for 20"),
         ([STARTED, httpx2.ReadError("reset")], ProviderDown, "broke off its reply (request 'req_1'): ReadError reset"),
@@ -740,6 +739,40 @@ async def test_what_goes_wrong_is_named(script: Script, error: Error, what: str)
     assert type(caught.value) is error
     assert "anthropic" in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (answered(401, "authentication_error"), "401"),
+        (answered(529, "overloaded_error"), "529"),
+        (answered(429, "rate_limit_error"), "429"),
+        (answered(429, "rate_limit_error", error_code="enforced_spend_limit_reached"), "enforced_spend_limit_reached"),
+        ([STARTED, event("error", **failure("overloaded_error"))], "overloaded_error"),
+        ([STARTED, event("error", **failure("x" * 1000))], "x" * 60),
+        ([STARTED], ""),
+        ([httpx2.ConnectError("nobody there")], ""),
+    ],
+)
+async def test_what_goes_wrong_has_the_vendors_own_code(script: Script, code: str) -> None:
+    async with claude(script) as (model, _):
+        with pytest.raises(ProviderError) as caught:
+            await told(model)
+    assert caught.value.code == code
+
+
+CLOSED = [httpx2.RemoteProtocolError("closed"), httpx2.ReadError("reset"), httpx2.WriteError("pipe")]
+
+
+@pytest.mark.parametrize("gone", CLOSED, ids=lambda error: type(error).__name__)
+async def test_where_a_kept_connection_was_closed_the_request_is_made_anew_once(gone: Exception) -> None:
+    async with claude([gone], [body(text(0, "Hello."))]) as (model, vendor):
+        assert of_use(await told(model)) == read(body(text(0, "Hello.")))
+        assert len(vendor.asked) == 2
+    async with claude([gone], [gone]) as (model, vendor):
+        with pytest.raises(ProviderDown, match="no answer from anthropic"):
+            await told(model)
+        assert len(vendor.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -980,26 +980,48 @@ async def test_a_vendor_that_sends_no_audio_is_slow(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize(
-    ("last", "code", "reason", "family", "text"),
+    ("last", "code", "reason", "family", "text", "named"),
     [
-        ("", 1008, "Invalid API key", ProviderRefused, "Invalid API key"),
-        ("", 1008, "Have not received a new text input within the timeout of 180 seconds.", ProviderDown, "timeout"),
-        ("", 1009, "The model is not supported for this voice", ProviderRefused, "1009"),
-        ("", 1011, "", ProviderDown, "1011"),
-        ("", 1000, "", ProviderDown, "1000"),
-        ('{"message":"No.","error":"quota_exceeded","code":1008}', 1008, "No.", ProviderRefused, "quota_exceeded"),
-        ('{"message":"","error":"system_busy","code":1008}', 1008, "", ProviderDown, "'system_busy': no message"),
+        ("", 1008, "Invalid API key", ProviderRefused, "Invalid API key", "1008"),
+        (
+            "",
+            1008,
+            "Have not received a new text input within the timeout of 180 seconds.",
+            ProviderDown,
+            "timeout",
+            "1008",
+        ),
+        ("", 1009, "The model is not supported for this voice", ProviderRefused, "1009", "1009"),
+        ("", 1011, "", ProviderDown, "1011", "1011"),
+        ("", 1000, "", ProviderDown, "1000", "1000"),
+        (
+            '{"message":"No.","error":"quota_exceeded","code":1008}',
+            1008,
+            "No.",
+            ProviderRefused,
+            "quota_exceeded",
+            "quota_exceeded",
+        ),
+        (
+            '{"message":"","error":"system_busy","code":1008}',
+            1008,
+            "",
+            ProviderDown,
+            "'system_busy': no message",
+            "system_busy",
+        ),
         (
             f'{{"message":"Invalid API key {KEY}","error":"invalid_api_key"}}',
             1008,
             "",
             ProviderRefused,
             "key ***",
+            "invalid_api_key",
         ),
     ],
 )
 async def test_what_the_vendor_says_last_ends_the_session_by_its_name(  # noqa: PLR0917 - a row of the table
-    last: str, code: int, reason: str, family: type[ProviderError], text: str, autojump_clock: MockClock
+    last: str, code: int, reason: str, family: type[ProviderError], text: str, named: str, autojump_clock: MockClock
 ) -> None:
     async def refuse(peer: Peer, connection: WebSocketConnection) -> None:
         await peer.take(connection)
@@ -1012,6 +1034,7 @@ async def test_what_the_vendor_says_last_ends_the_session_by_its_name(  # noqa: 
         seam, error = await failing(peer, "Hello.")
     assert type(error) in (family, *family.__subclasses__())
     assert text in str(error)
+    assert error.code == named
     assert flat(seam.told) == [(0, "Hel", [])], "what came before the end is told"
 
 

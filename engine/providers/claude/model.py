@@ -2,13 +2,15 @@
 
 Theory of operation. The client makes the request: URL, headers, pool, and an error's class by its status. The body is
 read by us (`stream`), and what is asked is made by us (`prompt`). Nothing is tried twice and no `retry-after` is waited
-for: who asks decides, and while a caller waits nobody else can. To leave a reply is to close its connection, by
-which the vendor knows.
+for: who asks decides, and while a caller waits nobody else can. Only where a connection that was kept turns out to have
+been closed is the request made anew: that says nothing about the vendor, and who asks has but one more try. To leave a
+reply is to close its connection, by which the vendor knows.
 """
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +18,8 @@ import anthropic
 import attrs
 import httpx2
 import trio
+from anthropic import AsyncAPIResponse
+from anthropic.types import Message
 
 from engine.codec.wire import shortened
 from engine.messages.conversation import ToolCalled
@@ -37,6 +41,8 @@ LINGER_S: Final = 1.0
 """How long the body's end is waited for once the reply is complete: only then can its connection be used again."""
 
 _LONGEST_SHOWN: Final = 300
+# The vendor's own names for what goes wrong are shorter.
+_LONGEST_CODE: Final = 60
 
 # From 500 on it is the vendor's own trouble; so are too slow, conflict, and too much at once, unless money ran out.
 _VENDORS_OWN: Final = 500
@@ -53,6 +59,8 @@ _REFUSALS: Final = frozenset(
         "request_too_large",
     }
 )
+# A connection that was closed before an answer began: as a rule one that was kept, and closed by the vendor meanwhile.
+_GONE: Final = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 _SCHEMES: Final = {"ws://": "http://", "wss://": "https://"}
 
 
@@ -116,7 +124,8 @@ class ClaudeModel:
 
         A tool is called only by a reply that ends for its tools, and never with arguments that are not whole. Raises
         ProviderRefused for what the same request would meet again, ProviderSlow for silence, ProviderDown for the
-        rest, what is no reply included. Leaving the context closes the request's connection.
+        rest, what is no reply included. Their code is the answer's status, or the type of the error that broke a reply
+        off, such as "overloaded_error". Leaving the context closes the request's connection.
         """
         async with aclosing(self._events(request, self.max_tokens)) as events:
             yield events
@@ -141,15 +150,7 @@ class ClaudeModel:
         reader = Reader(request=request.id, taken=taken)
         request_id = ""
         try:
-            async with self._client.messages.with_streaming_response.create(
-                model=self.model,
-                max_tokens=max_tokens,
-                thinking={"type": "disabled"},  # on by default, and a caller would hear it as silence
-                system=prompt.system(request.system),
-                messages=prompt.messages(request.conversation),
-                tools=prompt.tools(request.tools) or anthropic.omit,
-                stream=True,
-            ) as response:
+            async with self._answer(request, max_tokens) as response:
                 request_id = response.headers.get("request-id", "")
                 tap(self.vendor, "sent", response.http_request.content.decode())
                 reader.opened(response.headers.get("content-type", ""))
@@ -175,9 +176,31 @@ class ClaudeModel:
         except StreamBroken as error:
             family = ProviderRefused if error.kind in _REFUSALS else ProviderDown
             what = f"{shortened(error.kind)}{_of(request_id)}: {self._shown(error.text)}"
-            raise family(f"anthropic broke off its reply: {what}") from error
+            raise family(f"anthropic broke off its reply: {what}", code=error.kind[:_LONGEST_CODE]) from error
         except WireError as error:
             raise ProviderDown(f"anthropic sent what is no whole reply{_of(request_id)}: {error}") from error
+
+    @asynccontextmanager
+    async def _answer(self, request: ModelRequest, max_tokens: int) -> AsyncIterator[AsyncAPIResponse[Message]]:
+        """Ask, and open the answer: once more if the connection was gone, and with it nothing but the connection."""
+        ask = partial(
+            self._client.messages.with_streaming_response.create,
+            model=self.model,
+            max_tokens=max_tokens,
+            thinking={"type": "disabled"},  # on by default, and a caller would hear it as silence
+            system=prompt.system(request.system),
+            messages=prompt.messages(request.conversation),
+            tools=prompt.tools(request.tools) or anthropic.omit,
+            stream=True,
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(ask())
+            except anthropic.APIConnectionError as error:
+                if not isinstance(error.__cause__, _GONE):
+                    raise
+                response = await stack.enter_async_context(ask())
+            yield response
 
     def _failed(self, error: anthropic.APIStatusError) -> ProviderError:
         """Return what an answer other than 200 means."""
@@ -191,7 +214,8 @@ class ClaudeModel:
             what = f"knows no model {self.model!r} at {self.base_url}"
         kind = shortened(error.error_code if spent else error.type)
         family = ProviderRefused if refused else ProviderDown
-        return family(f"anthropic {what}: {status} {kind}{_of(error.request_id)}: {self._shown(error.api_message)}")
+        text = f"anthropic {what}: {status} {kind}{_of(error.request_id)}: {self._shown(error.api_message)}"
+        return family(text, code=str(error.error_code if spent else status))
 
     def _unreached(self, cause: BaseException) -> ProviderError:
         """Return what it means that there was no answer at all."""

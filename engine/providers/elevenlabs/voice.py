@@ -32,6 +32,8 @@ _CLOSE_S: Final = 2.0
 _KEEP_ALIVE_SHARE: Final = 0.75
 _POLICY: Final = SocketPolicy(longest_message_bytes=wire.LONGEST_MESSAGE)
 _REASON_CHARS: Final = 200
+# The vendor's own names for what goes wrong are shorter.
+_CODE_CHARS: Final = 60
 # A shorter key is none, and would be found in every second word.
 _SECRET_CHARS: Final = 8
 _NORMAL: Final = 1000
@@ -171,7 +173,7 @@ class _Ear:
                 self.refuse(str(error))
             except SocketClosed as closed:
                 if wire.Failure(error="", message=closed.reason).lasts:
-                    raise ProviderRefused(str(closed)) from None
+                    raise ProviderRefused(str(closed), code=closed.code) from None
                 raise
             else:
                 if isinstance(message, wire.Failure):
@@ -185,7 +187,7 @@ class _Ear:
         if len(self._api_key) >= _SECRET_CHARS:
             text = text.replace(self._api_key, "***")
         text = " ".join(text.split())[:_REASON_CHARS]
-        return ProviderRefused(text) if failure.lasts else ProviderDown(text)
+        return (ProviderRefused if failure.lasts else ProviderDown)(text, code=failure.error[:_CODE_CHARS])
 
 
 class _Log:
