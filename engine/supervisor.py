@@ -580,7 +580,7 @@ class Supervisor:
         else:
             child.wanted = True  # unless whoever is told now retires it
             kinds = kinds_of(error)
-            if isinstance(error, Stalled) or (child.stalled and (error or child.scope.cancelled_caught)):
+            if child.stalled or isinstance(error, Stalled):
                 kinds = (*kinds, "slow") if error else ("slow",)
                 self._tell(ChildStalled(**self._about(child), reason=child.killed_for if child.stalled else crash))
             self._tell(ChildFailed(**self._about(child), reason=crash, error=error))

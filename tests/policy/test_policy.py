@@ -2,11 +2,25 @@
 
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.policy import Backoff, Decision, Failure, GiveUp, Restart, RestartPolicy, RestartState, splitmix64
+from engine.messages.errors import ProviderDown, ProviderRefused, ProviderSlow
+from engine.policy import (
+    Answer,
+    Backoff,
+    Decision,
+    FailOver,
+    Failure,
+    GiveUp,
+    Restart,
+    RestartPolicy,
+    RestartState,
+    kinds_of,
+    splitmix64,
+)
 
 STEADY = Backoff(first_s=0.25, minimum_s=1.0, maximum_s=1.0)  # no jitter: what is left is the rule
 
@@ -232,6 +246,175 @@ def test_the_same_history_always_leads_to_the_same_state_and_decisions(
         return state, made
 
     assert replay() == replay()
+
+
+# ── kinds of failure, and others who stand by ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ProviderDown("x"), ("down",)),
+        (ProviderDown("x", code="1011"), ("1011", "down")),
+        (ProviderSlow("x"), ("slow",)),
+        (ProviderRefused("x", code="401"), ("401", "refused")),
+        (ValueError("x"), ("crash",)),
+        (None, ("crash",)),
+    ],
+)
+def test_an_error_says_what_kinds_of_failure_it_is(error: Exception | None, expected: tuple[str, ...]) -> None:
+    assert kinds_of(error) == expected
+
+
+STRICT = RestartPolicy(
+    intensity=1,
+    backoff=STEADY,
+    reasons={"401": Answer.NEXT, "1008": Answer.END, "429": Answer.RESTART, "refused": Answer.NEXT},
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (("401", "refused"), Answer.NEXT),
+        (("429", "refused"), Answer.RESTART),  # the most special decides
+        (("1008", "down"), Answer.END),
+        (("1011", "down"), Answer.RESTART),
+        ((), Answer.RESTART),
+    ],
+)
+def test_the_first_kind_that_the_policy_names_decides(said: tuple[str, ...], answer: Answer) -> None:
+    assert STRICT.answer(said) is answer
+
+
+def test_by_default_a_refusal_goes_to_the_next_and_what_is_exhausted_ends() -> None:
+    policy = RestartPolicy()
+    answers = [policy.answer(kinds) for kinds in (("401", "refused"), ("exhausted", "gave_up"), ("gave_up",))]
+    assert answers == [Answer.NEXT, Answer.END, Answer.RESTART]
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "standby", "better", "expected"),
+    [
+        ("down", 0, True, False, "R"),
+        ("down", 1, True, False, "F"),  # one too many
+        ("down", 1, False, False, "G"),
+        ("down", 0, True, True, "F"),  # another is well, this one is not
+        ("refused", 0, True, False, "F"),
+        ("refused", 0, False, False, "E"),
+        ("refused", 1, False, False, "E"),
+        ("429", 0, True, False, "R"),
+        ("429", 1, True, False, "F"),
+        ("1008", 0, True, True, "E"),
+        ("1008", 0, False, False, "E"),
+    ],
+)
+def test_who_stands_by_takes_over_from_one_that_is_given_up(
+    kind: str, before: int, standby: bool, better: bool, expected: str
+) -> None:
+    state = RestartState(policy=STRICT)
+    for _ in range(before):
+        state, _ = state.failed("crash", 0.0)
+    _, decision = state.failed("crash", 1.0, kinds=(kind,), standby=standby, better=better)
+    assert letter(decision) == expected
+
+
+def letter(decision: Decision) -> str:
+    match decision:
+        case Restart():
+            return "R"
+        case FailOver():
+            return "F"
+        case GiveUp(exhausted=exhausted):
+            return "E" if exhausted else "G"
+
+
+def test_the_next_has_a_backoff_of_its_own_and_inherits_no_failures_of_the_one_before() -> None:
+    state = RestartState(policy=STRICT)
+    state, _ = state.failed("crash", 0.0, child="a", standby=True)
+    state, over = state.failed("crash", 1.0, child="a", standby=True)
+    state, first = state.failed("crash", 2.0, child="a")
+    _, last = state.failed("crash", 3.0, child="a")
+    assert (over, first) == (FailOver(), Restart(after_s=0.25))
+    assert isinstance(last, GiveUp)
+    assert [each.failed_at for each in last.history] == [2.0, 3.0]
+
+
+def test_failures_of_siblings_count_for_the_next_too() -> None:
+    state = RestartState(policy=STRICT)
+    state, _ = state.failed("crash", 0.0, child="loop")
+    state, over = state.failed("crash", 1.0, child="session", standby=True)
+    _, then = state.failed("crash", 2.0, child="session")
+    assert isinstance(over, FailOver)
+    assert isinstance(then, GiveUp)
+    assert [each.child for each in then.history] == ["loop", "session"]
+
+
+def test_the_shorter_window_of_an_alternative_does_not_cut_that_of_the_supervisor() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=2, period_s=10.0))
+    hasty = RestartPolicy(intensity=9, period_s=1.0)
+    for now in (0.0, 5.0):
+        state, _ = state.failed("crash", now, child="session", policy=hasty)
+    _, decision = state.failed("crash", 9.0, child="loop")
+    assert isinstance(decision, GiveUp)
+    assert [each.failed_at for each in decision.history] == [0.0, 5.0, 9.0]
+
+
+alternatives = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        quarters,
+        st.sampled_from((("down",), ("down",), ("crash",), ("401", "refused"), ("429", "refused"), ("1008", "down"))),
+        st.booleans(),
+        st.booleans(),
+        st.integers(0, 3),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@given(policies, st.integers(), st.lists(st.integers(1, 4), min_size=4, max_size=4), alternatives)
+def test_an_alternative_is_restarted_as_often_as_its_policy_allows_and_not_more(
+    policy: RestartPolicy,
+    seed: int,
+    shares: list[int],
+    script: list[tuple[str, float, tuple[str, ...], bool, bool, int, bool]],
+) -> None:
+    # The supervisor's own window is the longest; others are a part of it.
+    policies = [
+        attrs.evolve(policy, period_s=policy.period_s / share, intensity=share, reasons=STRICT.reasons)
+        for share in shares
+    ]
+    state, now = RestartState(policy=policy, seed=seed), 0.0
+    seen: list[tuple[float, str]] = []  # of each child, since it last failed over
+    for child, pause_s, kinds, standby, better, which, of_use in script:
+        now += pause_s
+        judge = policies[which]
+        window = [each for each in seen if now - each[0] <= judge.period_s]
+        state, decision = state.failed(
+            "crash", now, child=child, kinds=kinds, policy=judge, standby=standby, better=better
+        )
+        said = judge.answer(kinds)
+        match decision:
+            case FailOver():
+                assert standby
+                assert said is not Answer.END
+                assert better or said is Answer.NEXT or len(window) >= judge.intensity
+                seen = [each for each in seen if each[1] != child]
+            case Restart():
+                assert said is Answer.RESTART
+                assert not (standby and better)
+                assert len(window) < judge.intensity
+                seen.append((now, child))
+            case GiveUp(history=history, exhausted=exhausted):
+                assert exhausted == (said is not Answer.RESTART)
+                assert exhausted or len(window) >= judge.intensity
+                assert not standby or said is Answer.END
+                seen.append((now, child))
+                assert [(each.failed_at, each.child) for each in history] == [*window, (now, child)]
+        if of_use:
+            state = state.useful(child=child)
 
 
 def test_states_with_different_seeds_do_not_wait_in_step() -> None:
