@@ -1,5 +1,6 @@
 """Injector: what strikes, and what it does to the connections and the loops of one call."""
 
+import copy
 import math
 import random
 from collections import Counter
@@ -96,6 +97,7 @@ class Injector:
     _changed: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     def __attrs_post_init__(self) -> None:
+        self.faults = [copy.copy(fault) for fault in self.faults]  # each its own, though one be given twice
         self._dice = random.Random(self.seed)  # noqa: S311 - so that it comes again
         self._triggers = [Trigger(fault, self._strike, self.clock) for fault in self.faults]
 

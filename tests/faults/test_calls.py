@@ -130,6 +130,11 @@ def test_a_fault_strikes_as_often_as_it_says() -> None:
     assert [each.at_s for each in lines(by_time, "fault")] == [1.0, 1.5, 2.0]
 
 
+def test_one_fault_given_twice_is_two() -> None:
+    fault = Delay("llm", at=1.0, by_s=0.0)
+    assert play(SHORT[1:], faults=[fault, fault], seed=7).report.strikes == [1, 1]
+
+
 def test_sessions_and_steps_are_counted_where_the_fault_is() -> None:
     faults = [Kill("stt.session", after="1st session", times=2), Kill("tts.session", after="2nd session")]
     call = play(CALLER, faults=faults, seed=7)
