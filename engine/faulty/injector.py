@@ -284,7 +284,7 @@ class Injector:
             self._strike_late(fault)
         if actor in self._stalls:
             try:
-                await trio.sleep(self._stalls[actor] - self.clock())
+                await trio.sleep(max(0.0, self._stalls[actor] - self.clock()))
             finally:  # whoever is killed is free
                 self._stalls.pop(actor, None)
         now = self.clock()

@@ -180,6 +180,12 @@ def test_an_actor_that_stands_still_goes_on_where_it_was(actor: str) -> None:
     assert (call.lost_words(), call.repeated_words(), call.tools_run()) == ([], [], {"book": 1})
 
 
+def test_an_actor_that_stood_still_while_nobody_wanted_anything_has_not_been_late() -> None:
+    call = play(SHORT, faults=[Stall("agent", at=0.6, lasts_s=0.4), Stall("tts", at=0.6, lasts_s=0.4)], seed=7)
+    assert call.report.ended_s == pytest.approx(SHORTEST_S, abs=0.1)
+    assert [call.restarts(actor) for actor in ACTORS] == [0] * 6
+
+
 def test_an_actor_that_stands_still_is_free_once_it_is_killed() -> None:
     call = play(CALLER, faults=[Stall("agent", at="turn 2"), Kill("agent", at="turn 2", after="1st final")], seed=7)
     assert call.report.strikes[0] == 1
