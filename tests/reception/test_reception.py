@@ -26,7 +26,14 @@ from engine.messages.supervision import Tick
 from engine.messages.turns import TurnEnded
 from engine.providers.contract import ModelEvent, ModelRequest, Seam, VoiceAsk, VoiceEvent
 from engine.reception import CONNECTING, DUMPS_A_CALL, START_S, Dumps, Reception, Team
-from engine.settings import LimitSettings, Settings, Tenant
+from engine.settings import (
+    ActorsSettings,
+    LimitSettings,
+    Settings,
+    SttSettings,
+    SupervisorSettings,
+    Tenant,
+)
 from engine.storage.runner import inline
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
@@ -129,6 +136,41 @@ def refusals(logs: list[EventDict]) -> list[str]:
 def rows(tmp_path: Path) -> list[tuple[str, str | None]]:
     with closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
         return database.execute("SELECT call_sid, ended_reason FROM calls").fetchall()
+
+
+# ── a reload ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("reloaded", "ended"), [(False, "gave_up"), (True, "stop")])
+async def test_a_call_on_the_line_obeys_a_new_policy_at_its_next_failure(
+    reception: Reception, tmp_path: Path, autojump_clock: MockClock, reloaded: bool, ended: str
+) -> None:
+    virtual = team(TENANT)
+    reception.teams = {
+        "clinic": attrs.evolve(
+            virtual,
+            recognisers=(VirtualRecogniser(vendor="local"),),
+            voices=(VirtualVoice(vendor="local"),),
+            models=(VirtualModel(answer=lambda text: f"you said {text}", vendor="local"),),
+        )
+    }
+    impatient = Settings(
+        actors=ActorsSettings(stt=SttSettings(intensity=0)),
+        supervisor=SupervisorSettings(intensity=0),
+    )
+    reception.settings = impatient
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(4.0)
+        if reloaded:
+            reception.reload(attrs.evolve(impatient, actors=ActorsSettings()), reception.tenants)
+        reception.calls[SID].actors["stt"].cancel("session")
+        await trio.sleep(2.0)
+        phone.say(["good", "morning"])
+        await trio.sleep(6.0)
+        phone.hang_up()
+    assert rows(tmp_path) == [(SID, ended)]
+    assert ("good" in phone.words()) == reloaded
 
 
 # ── a call ────────────────────────────────────────────────────────────────────────────────────────────────────────────
