@@ -126,6 +126,9 @@ def test_a_fault_strikes_as_often_as_it_says() -> None:
     by_turn = play(CALLER, faults=[Delay("llm", at="turn 2", times=5, by_s=0.0)], seed=7)
     turns = [each.at_s for each in lines(by_turn, "caller", "turn")]
     assert [each.at_s for each in lines(by_turn, "fault")] == turns[1:]
+    by_both = play(CALLER, faults=[Delay("llm", after="1st final", times=3, every_s=0.5, by_s=0.0)], seed=7)
+    first = lines(by_both, "fault")[0].at_s
+    assert [each.at_s for each in lines(by_both, "fault")] == pytest.approx([first, first + 0.5, first + 1.0])
     by_time = play(CALLER, faults=[Delay("llm", at=1.0, times=3, every_s=0.5, by_s=0.0)], seed=7)
     assert [each.at_s for each in lines(by_time, "fault")] == [1.0, 1.5, 2.0]
 
