@@ -323,7 +323,9 @@ class Reception:
 
     def _agent_policy(self, tenant: Tenant) -> AgentPolicy:
         models = self.settings.vendors_of(tenant, "llm")
-        return attrs.evolve(self.settings.agent, models=models, phrases=tenant.clips, human=self._to_human(tenant))
+        return attrs.evolve(
+            self.settings.agent_of(tenant), models=models, phrases=tenant.clips, human=self._to_human(tenant)
+        )
 
 
 def _endings(tenant: Tenant) -> tuple[ToolSchema, ...]:

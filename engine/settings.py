@@ -296,6 +296,13 @@ Period: TypeAlias = Annotated[float, _seconds(0.1, 3600)]
 Wait: TypeAlias = Annotated[float, _seconds(0, 60)]
 Factor: TypeAlias = Annotated[float, _number("a number", 1, 100)]
 Stop: TypeAlias = Annotated[float, _seconds(0, 60)]
+Patience: TypeAlias = Annotated[float, _seconds(0.1, 60)]
+Pause: TypeAlias = Annotated[float, _seconds(0, 10)]
+Settling: TypeAlias = Annotated[float, _seconds(0.05, 10)]
+ToolTime: TypeAlias = Annotated[float, _seconds(0.1, 120)]
+Retries: TypeAlias = Annotated[int, _whole(0, 10)]
+Turns: TypeAlias = Annotated[int, _integer(1)]
+Rounds: TypeAlias = Annotated[int, _whole(1, 100)]
 Reasons: TypeAlias = Annotated[Mapping[str, Answer], _Must(_reasons)]
 E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
 
@@ -562,6 +569,10 @@ class Settings:
         settled = _over(settled, [usual, *_below_actor(engine, vendor, is_last=is_last)])
         return _over(settled, [own, *_below_actor(own, vendor, is_last=is_last)])
 
+    def agent_of(self, tenant: "Tenant | None") -> AgentPolicy:
+        """Return how long a tenant's models are waited for, field by field its own or the engine's."""
+        return _over(self.agent, [tenant.agent if tenant else None])
+
     def restart_policy(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> RestartPolicy:
         """Return the same as the supervisor takes it."""
         return self.actor(tenant, actor, vendor).policy
@@ -675,6 +686,22 @@ class ActorOverrides:
 
 
 @attrs.frozen(kw_only=True)
+class AgentOverride:
+    """What differs, for a tenant, of how long a model is waited for. Of `reasons` each is a field of its own."""
+
+    first_token_s: Patience | None = None
+    stall_s: Patience | None = None
+    filler_s: Patience | None = None
+    retries: Retries | None = None
+    retry_s: Pause | None = None
+    settle_s: Settling | None = None
+    tools_s: ToolTime | None = None
+    failures: Turns | None = None
+    rounds: Rounds | None = None
+    reasons: Reasons = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class Tenant:
     """A business that is called.
 
@@ -697,6 +724,7 @@ class Tenant:
     limits: LimitSettings = LimitSettings()
     call: TenantCallSettings = TenantCallSettings()
     actors: ActorOverrides = ActorOverrides()
+    agent: AgentOverride = AgentOverride()
     tools: Literal["none", "clinic"] = "none"
     clinic: Annotated[Mapping[str, Any], _Must(_clinic)] | None = None
     script: Table = attrs.field(factory=dict)
@@ -734,30 +762,35 @@ class Tenants:
         return next(iter(owners or [tenant for tenant in self.tenants if tenant.default]), None)
 
 
+def _check_of(kind: object) -> _Must:
+    """Return the check that an annotated type carries."""
+    return next(each for each in get_args(kind) if isinstance(each, _Must))
+
+
 # What may be set of the classes that belong to the layers below, and how far. What is absent here keeps its default.
 _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
     Backoff: {
-        "first_s": _seconds(0, 60),
-        "minimum_s": _seconds(0, 60),
-        "maximum_s": _seconds(0, 60),
-        "factor": _number("a number", 1, 100),
+        "first_s": _check_of(Wait),
+        "minimum_s": _check_of(Wait),
+        "maximum_s": _check_of(Wait),
+        "factor": _check_of(Factor),
     },
     HealthPolicy: {
         "failures": _whole(1, 100),
         "open_s": _seconds(0.1, 3600),
         "longest_open_s": _seconds(0.1, 3600),
-        "factor": _number("a number", 1, 100),
+        "factor": _check_of(Factor),
     },
     AgentPolicy: {
-        "first_token_s": _seconds(0.1, 60),
-        "stall_s": _seconds(0.1, 60),
-        "filler_s": _seconds(0.1, 60),
-        "retries": _whole(0, 10),
-        "retry_s": _seconds(0, 10),
-        "settle_s": _seconds(0.05, 10),
-        "tools_s": _seconds(0.1, 120),
-        "failures": _integer(1),
-        "rounds": _whole(1, 100),
+        "first_token_s": _check_of(Patience),
+        "stall_s": _check_of(Patience),
+        "filler_s": _check_of(Patience),
+        "retries": _check_of(Retries),
+        "retry_s": _check_of(Pause),
+        "settle_s": _check_of(Settling),
+        "tools_s": _check_of(ToolTime),
+        "failures": _check_of(Turns),
+        "rounds": _check_of(Rounds),
         "reasons": _Must(lambda value: {**REASONS, **_reasons(value)}),
     },
     RecognitionPolicy: {
@@ -1012,8 +1045,7 @@ def _reader() -> Converter:
         return lambda value, _: shape(check.take(value))
 
     def checked(shape: object) -> _Hook:
-        plain, *rest = get_args(shape)
-        check = next(each for each in rest if isinstance(each, _Must))
+        plain, check = get_args(shape)[0], _check_of(shape)
         value = get_args(plain)[-1] if get_origin(plain) is Mapping else None
         if value is None or not attrs.has(value):
             return _hook(check)

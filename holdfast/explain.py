@@ -24,6 +24,7 @@ from engine.settings import (
     KINDS,
     SESSIONS,
     ActorOverrides,
+    AgentOverride,
     Configuration,
     Settings,
     Tenant,
@@ -168,7 +169,7 @@ def explain(
     match _known(name, {each: each for each in NAMES}, "policy") if name else "":
         case "":
             page.overview()
-            own = [each.id for each in tenants if not tenant and (each.actors, each.call) != _NOTHING_OWN]
+            own = [each.id for each in tenants if not tenant and (each.actors, each.agent, each.call) != _NOTHING_OWN]
             if own:
                 console.print(f"\nWith policies of their own: {', '.join(own)}; see --tenant.", highlight=False)
         case "agent":
@@ -181,7 +182,7 @@ def explain(
             page.actor(actor.removeprefix("actors."), vendor)
 
 
-_NOTHING_OWN: Final = (ActorOverrides(), TenantCallSettings())
+_NOTHING_OWN: Final = (ActorOverrides(), AgentOverride(), TenantCallSettings())
 
 
 def _known(name: str, known: Mapping[str, T], what: str) -> T:
@@ -322,7 +323,7 @@ class _Page:
 
     def agent(self) -> None:
         """Print how long a model is waited for, and what then."""
-        policy = self.settings.agent
+        policy = self.settings.agent_of(self.tenant)
         self._title("agent")
         self._say(f"Asked: {' → '.join([*self.settings.vendors_of(self.tenant, 'llm'), 'an apology'])}.")
         table = Table(box=SIMPLE, show_header=False)

@@ -25,7 +25,7 @@ _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 SETTABLE: Final = ("actors", "agent", "call", "health", "pacing", "recognition", "supervisor", "turns")
 """Tables of the engine's file that may change while the server runs."""
 
-TENANT_SETTABLE: Final = ("actors", "call", "default", "limits", "numbers", "prompt")
+TENANT_SETTABLE: Final = ("actors", "agent", "call", "default", "limits", "numbers", "prompt")
 """What may change of a tenant. Its texts and its voice are rendered at the start, its database is open."""
 
 HELD: Final = "cannot change while the server runs: start it again, or put it back"

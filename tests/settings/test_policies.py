@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.actors.agent import AgentPolicy
 from engine.messages.errors import ConfigError
 from engine.policy import Answer, Backoff, GiveUp, Restart, RestartPolicy, RestartState
-from engine.settings import Configuration, Settings, Tenant, load_tenants, read, run_s
+from engine.settings import AgentOverride, Configuration, Settings, Tenant, load_tenants, read, run_s, settable
 
 TENANT = 'name = "A"\ngreeting = "Hello."\nprompt = "Be brief."\ndefault = true\nhuman_number = "+15550100009"\n'
 LISTS = '[call]\nstt = ["deepgram", "local"]\ntts = ["elevenlabs", "local"]\n'
@@ -139,6 +140,18 @@ def test_the_last_of_a_list_is_the_last_of_the_tenants_list(folder: Path) -> Non
     configuration = configured(LISTS, '[call]\ntts = ["local", "elevenlabs"]\n')
     assert settled(configuration, "elevenlabs", actor="tts").intensity == 5
     assert settled(configuration, "local", actor="tts").intensity == 2
+
+
+def test_a_tenants_patience_with_models_is_its_own_field_by_field(folder: Path) -> None:
+    configuration = configured("[agent]\nfiller_s = 1\n", '[agent]\nstall_s = 2\nreasons = { "529" = "next" }\n')
+    found = configuration.settings.agent_of(configuration.tenants.tenants[0])
+    assert (found.filler_s, found.stall_s, found.first_token_s) == (1.0, 2.0, 2.5)
+    assert (found.reasons["529"], found.reasons["refused"]) == (Answer.NEXT, Answer.NEXT)
+    assert configuration.settings.agent_of(None) == configuration.settings.agent
+
+
+def test_all_that_may_be_set_of_a_model_may_be_set_for_a_tenant() -> None:
+    assert {field.name for field in attrs.fields(AgentOverride)} == set(settable(AgentPolicy))
 
 
 # ── policies that cannot work ─────────────────────────────────────────────────────────────────────────────────────────
