@@ -91,7 +91,7 @@ from engine.supervisor import (
 )
 from engine.tap import tapped
 from engine.trunk import LOGGED_BAD_MESSAGES, Line, Trunk, Vad
-from engine.watch import Watch
+from engine.watch import Watch, event_name
 from engine.wiring import AtBound, Edge, Port, SetAside, Wiring
 
 # ── the tables ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -269,7 +269,8 @@ class Plan:
 
 
 _QUIET_FIELDS = {"happened_at", "history", "error"}
-_TOLD = ChildFailed | ChildStalled | RestartScheduled | ChildRestarted | FailedOver | FailedBack | GaveUp
+_WARNED_OF = ChildFailed | ChildStalled | RestartScheduled | FailedOver | GaveUp
+_TOLD = ChildRestarted | FailedBack
 
 # ── the call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -653,9 +654,13 @@ class Call:
     def _event(self, event: SupervisionEvent) -> None:
         """Log what a supervisor saw or decided: who, why, what next."""
         self.plan.watch.supervised(event)
-        if isinstance(event, _TOLD):
-            details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
-            self.log.warning(_snake(type(event).__name__), **details)
+        details = attrs.asdict(event, filter=lambda field, _: field.name not in _QUIET_FIELDS)
+        if isinstance(event, _WARNED_OF):
+            self.log.warning(event_name(event), **details)
+        elif isinstance(event, _TOLD):
+            self.log.info(event_name(event), **details)
+        else:  # what goes as it should
+            self.log.debug(event_name(event), **details)
         if isinstance(event, ChildFailed) and (event.supervisor, event.child) == ("tts", "session"):
             self.tell("call", VoiceDied())
         if isinstance(event, FailedOver) and not self.trunk.gone.is_set():
@@ -699,7 +704,3 @@ class Call:
 
 def _same(port: Port, _edge: Edge) -> Port:
     return port
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name).lstrip("_")

@@ -64,7 +64,7 @@ def failure_kind(error: BaseException | None) -> str:
     """Return the class of a failure, by who must act: one of a handful of words, whatever a vendor wrote."""
     match error:
         case None:
-            return "closed"  # by the call itself: a stall, or a core that wanted another session
+            return "closed"  # by the call itself: a core wanted another session
         case ProviderError() if isinstance(error.__cause__, WireError):
             return "wire"
         case ProviderRefused():
@@ -95,6 +95,7 @@ class Metrics:
     _turns: Counter = attrs.field(init=False)
     _stages: dict[str, Histogram] = attrs.field(init=False)
     _answers: Histogram = attrs.field(init=False)
+    _supervised: Counter = attrs.field(init=False)
     _restarts: Counter = attrs.field(init=False)
     _given_up: Counter = attrs.field(init=False)
     _stalls: Counter = attrs.field(init=False)
@@ -126,6 +127,12 @@ class Metrics:
         self._stages = {stage: hops.labels(stage) for stage in STAGES[1:]}
         self._answers = self._histogram(
             "answer_seconds", "From a caller's last word to the first sound of the answer sent.", _ANSWER_S
+        )
+        self._supervised = self._counter(
+            "supervision_events",
+            "What supervisors saw and decided; tools and model requests too.",
+            "supervisor",
+            "event",
         )
         self._restarts = self._counter("restarts", "Restarts of actors and sessions.", "actor", "child", "reason")
         self._given_up = self._counter("given_up", "Supervisors that gave up.", "supervisor")
@@ -211,6 +218,10 @@ class Metrics:
         self._answers.observe(took_s)
 
     # Failures inside.
+
+    def supervised(self, supervisor: str, event: str) -> None:
+        """A supervisor saw or decided something. event: the name of its class, in small letters."""
+        self._supervised.labels(self._bounded("actor", supervisor), event).inc()
 
     def restarted(self, actor: str, child: str, reason: str) -> None:
         """A restart was scheduled. reason: `failure_kind`."""

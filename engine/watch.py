@@ -34,6 +34,12 @@ _TURNS_KEPT: Final = 8
 _ORDER: Final = {stage: order for order, stage in enumerate(STAGES)}
 
 
+def event_name(event: SupervisionEvent) -> str:
+    """Return what an event is called in logs and metrics: "child_failed"."""
+    name = type(event).__name__
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name).lstrip("_")
+
+
 @attrs.define(eq=False, kw_only=True)
 class Watch:
     """What is seen of one call.
@@ -50,6 +56,8 @@ class Watch:
     _marks: dict[str, float] = attrs.field(init=False, factory=dict)
     # Of the failure that was told last: what is decided about it is told next.
     _failure: str = attrs.field(init=False, default="")
+    # Whether what was told last is a stall, whose failure is told next.
+    _stalled: bool = attrs.field(init=False, default=False)
     # By actor: the vendor of its session, and how far that is.
     _sessions: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict)
 
@@ -95,10 +103,14 @@ class Watch:
 
     def supervised(self, event: SupervisionEvent) -> None:
         """A supervisor of the call saw or decided something."""
+        self.metrics.supervised(event.supervisor, event_name(event))
+        stalled, self._stalled = self._stalled, isinstance(event, ChildStalled)
         match event:
             case ChildFailed(supervisor=actor, child=child, error=error):
                 self._failure = "gave_up" if isinstance(error, GaveUpError) else failure_kind(error)
-                if child == "session" and error is not None:
+                if error is None and stalled:
+                    self._failure = "slow"
+                if child == "session" and (error is not None or stalled):
                     self.metrics.vendor_failed(*self._sessions[actor], self._failure)
             case RestartScheduled(supervisor=actor, child=child):
                 self.metrics.restarted(actor, child, self._failure)
@@ -137,6 +149,7 @@ class Watch:
 
     def errand(self, vendor: str, event: SupervisionEvent) -> None:
         """An errand began or ended. vendor: the model's."""
+        self.metrics.supervised(event.supervisor, event_name(event))
         if not event.child.startswith("model "):
             return
         match event:

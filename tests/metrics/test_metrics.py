@@ -7,6 +7,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
+from engine.health import Health, HealthPolicy
 from engine.messages.errors import EngineBug, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 from engine.metrics import MOST_VALUES, OTHER, SAMPLE_S, Metrics, failure_kind
 
@@ -120,6 +121,25 @@ def test_a_vendor_is_up_or_down_as_last_seen() -> None:
         step()
         up.append(value(metrics, "vendor_up", vendor="deepgram"))
     assert up == [1, 0, 0, 1]
+
+
+def test_a_vendors_circuit_is_seen_by_work_as_it_opens_is_tried_and_closes() -> None:
+    metrics, now, seen = Metrics(), 0.0, []
+    health = Health(policy=HealthPolicy(open_s=15.0), clock=lambda: now, changed=metrics.circuit_changed)
+    vendors = health.of("stt", ("deepgram",))
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: vendors.failed("deepgram", lasting=True),
+        vendors.choose,
+        lambda: vendors.released("deepgram"),
+        vendors.choose,
+        lambda: vendors.useful("deepgram"),
+    )
+    for step in steps:
+        step()
+        seen.append(value(metrics, "vendor_circuit_open", work="stt", vendor="deepgram"))
+        now += 15.0
+    assert seen == [1, 0.5, 1, 0.5, 0]
+    assert value(metrics, "vendor_circuit_open", work="tts", vendor="deepgram") is None
 
 
 async def test_mailboxes_are_looked_at_once_a_second_and_the_loop_four_times(autojump_clock: MockClock) -> None:

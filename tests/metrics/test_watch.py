@@ -1,5 +1,6 @@
 """What is seen of a call: its turns, its failures, its line; alone, and in whole calls on a virtual clock."""
 
+import math
 import random
 from typing import TypedDict
 
@@ -7,9 +8,11 @@ import attrs
 import pytest
 import structlog
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from engine.call import WIRING, Plan
+from engine.call import WIRING, Call, Plan
+from engine.health import Health
 from engine.messages.errors import ProviderDown, ProviderRefused
 from engine.messages.line import SendClear, SendMark, SendMedia
 from engine.messages.records import Timing
@@ -18,19 +21,26 @@ from engine.metrics import MOST_VALUES, STAGES, Metrics
 from engine.supervisor import (
     ChildExited,
     ChildFailed,
+    ChildRestarted,
+    ChildStalled,
     ChildStarted,
+    ChildStopped,
+    FailedBack,
+    FailedOver,
     GaveUp,
     GaveUpError,
     RestartScheduled,
+    SignificantEnded,
     SupervisionEvent,
     Supervisor,
 )
 from engine.trunk import Trunk
-from engine.watch import Watch
+from engine.watch import Watch, event_name
 from simulators.virtual.call import FAULTS, play
 from simulators.virtual.faults import Fault, KillSession
 from simulators.virtual.judge import Outcome
-from simulators.virtual.vendors import ToneVad
+from simulators.virtual.phone import VirtualPhone
+from simulators.virtual.vendors import Door, ToneVad, VirtualRecogniser
 
 
 def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
@@ -140,6 +150,82 @@ def test_a_restart_is_counted_by_who_and_by_the_kind_of_failure() -> None:
 def test_giving_up_is_counted() -> None:
     metrics = told(GaveUp(**about("tts", "session"), reason="x", history=()))
     assert value(metrics, "given_up_total", supervisor="tts") == 1
+
+
+def test_a_stall_is_counted_as_one_and_its_failure_as_slow() -> None:
+    watch = Watch()
+    watch.session_opening("stt", "deepgram")
+    metrics = told(
+        ChildStalled(**about("stt", "session"), reason="no results"),
+        ChildFailed(**about("stt", "session"), reason="no results"),
+        RestartScheduled(**about("stt", "session"), after_s=0.0),
+        ChildFailed(**about("stt", "session"), reason="a bare core goes on"),
+        RestartScheduled(**about("stt", "session"), after_s=0.0),
+        watch=watch,
+    )
+    assert value(metrics, "stalls_total", actor="stt", child="session") == 1
+    assert value(metrics, "restarts_total", actor="stt", child="session", reason="slow") == 1
+    assert value(metrics, "restarts_total", actor="stt", child="session", reason="closed") == 1
+    failures = value(metrics, "vendor_failures_total", vendor="deepgram", phase="connecting", kind="slow")
+    assert (failures, total(metrics, "vendor_failures_total")) == (1, 1)
+
+
+def test_a_vendor_that_is_left_and_one_that_is_back_are_counted_by_who() -> None:
+    metrics = told(
+        FailedOver(**about("tts", "session"), was="elevenlabs", now_on="local", reason="x"),
+        FailedOver(**about("tts", "session"), was="elevenlabs", now_on="local", reason="y"),
+        FailedBack(**about("tts", "session"), now_on="elevenlabs"),
+    )
+    assert value(metrics, "fail_overs_total", actor="tts", was="elevenlabs", to="local") == 2
+    assert value(metrics, "fail_backs_total", actor="tts", to="elevenlabs") == 1
+
+
+EVENTS = (
+    (ChildStarted(**about("stt", "session")), "child_started", "debug"),
+    (ChildExited(**about("stt", "session")), "child_exited", "debug"),
+    (ChildStopped(**about("stt", "session"), overran=False), "child_stopped", "debug"),
+    (SignificantEnded(**about("stt", "session")), "significant_ended", "debug"),
+    (ChildRestarted(**about("stt", "session")), "child_restarted", "info"),
+    (FailedBack(**about("stt", "session"), now_on="deepgram"), "failed_back", "info"),
+    (ChildFailed(**about("stt", "session"), reason="x"), "child_failed", "warning"),
+    (ChildStalled(**about("stt", "session"), reason="x"), "child_stalled", "warning"),
+    (RestartScheduled(**about("stt", "session"), after_s=0.0), "restart_scheduled", "warning"),
+    (FailedOver(**about("stt", "session"), was="a", now_on="b", reason="x"), "failed_over", "warning"),
+    (GaveUp(**about("stt", "session"), reason="x", history=()), "gave_up", "warning"),
+)
+
+
+def test_whatever_a_supervisor_sees_or_decides_is_counted() -> None:
+    assert {type(seen) for seen, _, _ in EVENTS} == set(SupervisionEvent.__subclasses__())
+    metrics = told(*(seen for seen, _, _ in EVENTS))
+    for seen, name, _ in EVENTS:
+        assert event_name(seen) == name
+        assert value(metrics, "supervision_events_total", supervisor="stt", event=name) == 1
+
+
+def test_an_errands_events_are_counted_too() -> None:
+    watch = Watch()
+    watch.errand("", ChildFailed(**about("errands", "tool 1"), reason="x", error=OSError("x")))
+    assert value(watch.metrics, "supervision_events_total", supervisor="errands", event="child_failed") == 1
+
+
+def test_whatever_a_supervisor_sees_or_decides_is_logged_as_loud_as_it_is() -> None:
+    plans: list[Plan] = []
+
+    def keep(plan: Plan) -> Plan:
+        plans.append(plan)
+        return plan
+
+    async def see_all() -> None:
+        call = Call(line=VirtualPhone(), plan=plans[0])
+        for seen, name, level in EVENTS:
+            with capture_logs() as logs:
+                call._event(seen)
+            (line,) = [each for each in logs if each["event"] == name]
+            assert (line["log_level"], line["supervisor"], line["child"]) == (level, "stt", "session")
+
+    play(1, replan=keep)
+    trio.run(see_all)
 
 
 def test_a_session_that_never_connected_is_told_from_one_that_broke_off() -> None:
@@ -278,6 +364,21 @@ def test_a_recogniser_killed_in_a_call_is_a_restart_and_a_failure_of_its_vendor(
         if sample.name == "holdfast_restarts_total"
     ]
     assert [(labels["actor"], labels["child"]) for labels, _ in failures] == [("stt", "session")]
+
+
+def test_a_recogniser_that_lets_nobody_in_is_a_fail_over_and_an_open_circuit() -> None:
+    metrics = Metrics()
+
+    def replan(plan: Plan) -> Plan:
+        away = VirtualRecogniser(vendor="away", door=Door(shut_until=math.inf))
+        health = Health(clock=trio.current_time, changed=metrics.circuit_changed)
+        watch = Watch(metrics=metrics, tenant="dental")
+        return attrs.evolve(plan, recognisers=(away, *plan.recognisers), health=health, watch=watch)
+
+    play(1, replan=replan)
+    assert value(metrics, "fail_overs_total", actor="stt", was="away", to="virtual") == 1
+    assert value(metrics, "vendor_circuit_open", work="stt", vendor="away") == 1
+    assert value(metrics, "supervision_events_total", supervisor="stt", event="failed_over") == 1
 
 
 def total(metrics: Metrics, name: str) -> float:
