@@ -65,9 +65,10 @@ def _best(  # noqa: PLR0913, PLR0917 - one step of the search, apart for its len
 ) -> tuple[float, int]:
     """Return the least cost, and what is sought at that, where all that was accepted would now lie `shift_s` later."""
     covered_s += shift_s
-    extra = [_extra(word, begins_s, covered_s) for word in heard]
+    # Where no word has times to be matched by, a vendor without any heard it, if it lies in what was covered.
+    extra = _UNMATCHED if known else _CUT
     # costs[j]: of the accepted words so far, matched with some of the first j heard; before: the row above.
-    costs = list(itertools.accumulate(extra, initial=_odds(shift_s)))
+    costs = [_odds(shift_s) + extra * count for count in range(len(heard) + 1)]
     before: list[float] = []
     last: _Timed | None = None
     for word in known:
@@ -78,7 +79,7 @@ def _best(  # noqa: PLR0913, PLR0917 - one step of the search, apart for its len
         missed = _CUT if start_s < begins_s + _FURTHEST_S else _UNMATCHED
         row = [costs[0] + missed]
         for at, other in enumerate(heard):
-            least = min(costs[at] + _apart(this, other), costs[at + 1] + missed, row[at] + extra[at])
+            least = min(costs[at] + _apart(this, other), costs[at + 1] + missed, row[at] + extra)
             if at and (two := pairs[at - 1]) is not None:
                 least = min(least, costs[at - 1] + _apart(this, two) + _SPLIT)
             if both is not None:
@@ -89,12 +90,6 @@ def _best(  # noqa: PLR0913, PLR0917 - one step of the search, apart for its len
     late = [_odds(max(0.0, covered_s - word.middle_s)) for word in reversed(heard)]
     new = reversed(list(itertools.accumulate(late, initial=0.0)))
     return min((cost + rest, count) for count, (cost, rest) in enumerate(zip(costs, new, strict=True)))
-
-
-def _extra(word: _Timed, begins_s: float, covered_s: float) -> float:
-    """Return what it costs that a word is heard, where it is not new, that was not heard before."""
-    unmatched = _CUT if word.start_s < begins_s + _FURTHEST_S else _UNMATCHED
-    return unmatched + _odds(max(0.0, word.middle_s - covered_s))
 
 
 def _apart(word: _Timed, other: _Timed) -> float:

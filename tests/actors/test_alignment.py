@@ -43,6 +43,20 @@ def test_texts_tell_words_apart_that_times_cannot() -> None:
     assert repeated([first], [only], begins_s=first.start_s - 0.02, covered_s=first.end_s) == 1
 
 
+@pytest.mark.parametrize(("written", "known"), [("no", 1), ("No.", 1), ("NO", 1), ("know", 0)])
+def test_texts_are_compared_as_they_are_spoken(written: str, known: int) -> None:
+    accepted = Word(text="no", start_s=1.0, end_s=1.15)
+    heard = Word(text=written, start_s=1.18, end_s=1.33)
+    assert repeated([accepted], [heard], begins_s=0.0, covered_s=1.15) == known
+
+
+def test_of_a_long_word_in_which_the_audio_begins_the_end_is_enough() -> None:
+    accepted = [Word(text="no", start_s=0.0, end_s=0.9), Word(text="no", start_s=0.95, end_s=1.1)]
+    heard = [Word(text="no", start_s=0.78, end_s=0.9), Word(text="no", start_s=0.95, end_s=1.1)]
+    assert repeated(accepted, heard, begins_s=0.76, covered_s=1.1) == 2
+    assert repeated(accepted[:1], heard, begins_s=0.76, covered_s=0.9) == 1
+
+
 @pytest.mark.parametrize("other", ["Would,", "WOULD", "wood"])
 def test_a_word_may_be_written_or_heard_in_another_way_the_second_time(other: str) -> None:
     heard = [SAID[0], Word(text=other, start_s=SAID[1].start_s, end_s=SAID[1].end_s), *SAID[2:]]
@@ -69,6 +83,29 @@ def test_a_word_that_was_not_heard_before_is_old_where_others_behind_it_are() ->
 def test_where_nothing_was_accepted_what_was_covered_decides() -> None:
     assert repeated([], SAID, begins_s=0.0, covered_s=0.0) == 0
     assert repeated([], SAID, begins_s=-0.5, covered_s=SAID[2].end_s + 0.2) == 3
+
+
+@pytest.mark.parametrize(("before_s", "known"), [(0.0, 0), (0.06, 0), (0.1, 1), (0.3, 1)])
+def test_a_word_is_new_unless_its_middle_lies_in_what_was_covered_where_none_has_times(
+    before_s: float, known: int
+) -> None:
+    heard = Word(text="no", start_s=2.0 - before_s - 0.1, end_s=2.0 - before_s + 0.1)
+    assert repeated([], [heard], begins_s=0.5, covered_s=2.0) == known
+
+
+@pytest.mark.parametrize(("before_s", "known"), [(0.2, 1), (0.35, 2)])
+def test_a_word_that_is_not_among_the_accepted_is_new_unless_it_lies_far_within_what_was_covered(
+    before_s: float, known: int
+) -> None:
+    accepted = Word(text="yes", start_s=1.0, end_s=1.2)
+    heard = Word(text="no", start_s=2.0 - before_s - 0.1, end_s=2.0 - before_s + 0.1)
+    assert repeated([accepted], [accepted, heard], begins_s=0.5, covered_s=2.0) == known
+
+
+def test_two_short_words_that_are_heard_as_one_hide_no_word_after_them() -> None:
+    accepted = [Word(text="hair", start_s=1.0, end_s=1.1), Word(text="cut", start_s=1.1, end_s=1.2)]
+    heard = [Word(text="haircut", start_s=1.0, end_s=1.2), Word(text="cut", start_s=1.22, end_s=1.32)]
+    assert repeated(accepted, heard, begins_s=0.5, covered_s=1.2) == 1
 
 
 def test_nothing_heard_is_nothing_known() -> None:

@@ -306,6 +306,15 @@ def test_words_said_again_in_several_finals_are_told_from_what_is_new() -> None:
     assert " ".join(texts(sent(core, *((each, 3.0) for each in told)))).split() == ["f", "g", "h"]
 
 
+@pytest.mark.parametrize("shift_s", [-0.1, -0.06, 0.06, 0.1])
+def test_words_said_again_one_by_one_are_told_from_what_is_new_by_how_many_there_were(shift_s: float) -> None:
+    words = [word("no", 0.4 + at * 0.13, 0.4 + at * 0.13 + 0.12) for at in range(8)]
+    core = after(STT(), *audio(0, 100), (final("no " * 5, words[4].end_s, *words[:5]), 1.0)).started(SESSION, 2.0)[0]
+    again = [word("no", each.start_s + shift_s, each.end_s + shift_s) for each in words]
+    told = sent(core, *((final("no", each.end_s, each), 3.0) for each in again))
+    assert [each.words for each in only(Transcript, told) if each.text] == [(each,) for each in again[5:]]
+
+
 def test_what_the_first_session_says_is_never_said_again() -> None:
     core = after(STT(), (final("yes", 0.5, word("yes", 0.1, 0.3)), 1.0))
     assert texts(sent(core, (final("no", 0.9, word("no", 0.1, 0.3)), 2.0))) == ["no"]
