@@ -621,6 +621,11 @@ def test_nobody_is_told_to_wait_who_was_told_something_or_waits_for_nothing(
     assert "one_moment" not in clips(waited(after(WAITING, (ended(1), 5.0), *steps), 9.0)[1])
 
 
+def test_a_turn_that_is_over_when_it_is_known_to_have_ended_is_not_waited_for() -> None:
+    core = after(WAITING, (BargedIn(turn=1, at_s=4.9), 4.9), (heard(1, ""), 4.9), (ended(1), 5.0))
+    assert clips(waited(core, 9.0)[1]) == []
+
+
 def test_where_there_is_no_such_phrase_nobody_is_told_to_wait() -> None:
     assert clips(waited(ASKED, 7.4)[1]) == []
 

@@ -405,6 +405,8 @@ def test_the_word_may_come_in_parts_of_any_size(size_bytes: int) -> None:
 def test_a_word_that_the_next_voice_says_faster_takes_nothing_from_the_one_after_it() -> None:
     new = audio(0, TWO * 200 + THREE * 400, at("two", 800, 1000), at("three", 1000, 1400))
     assert sound(DEAD, (new, 0.1), (whole(0), 0.1)) == TWO * 80 + THREE * 400
+    first, then = audio(0, TWO * 200, at("two", 800, 1000)), audio(0, THREE * 400, at("three", 1000, 1400))
+    assert sound(DEAD, (first, 0.1), (then, 0.1), (whole(0), 0.1)) == TWO * 80 + THREE * 400
 
 
 def test_a_voice_without_times_goes_on_in_the_word_too() -> None:
@@ -412,7 +414,7 @@ def test_a_voice_without_times_goes_on_in_the_word_too() -> None:
 
 
 def test_a_second_death_in_the_same_word_leaves_out_what_has_gone_out_of_it_in_both_lives() -> None:
-    core = waited(after(DEAD, (audio(0, TWO * 400), 0.1)), 0.5)[0]
+    core = waited(after(DEAD, (audio(0, HUSH * 250 + TWO * 400), 0.1)), 0.5)[0]
     assert core.replies[0].pieces[0].sent_bytes == 800 + 100 + 400
     core = after(core, (VoiceDied(), 0.5), (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.6))
     assert sound(core, (audio(0, TWO * 500, at("two", 800, 1300)), 0.7), (whole(0), 0.7)) == TWO * 100
