@@ -11,6 +11,7 @@ scenario, written down as TOML, is played here by `play_file`, and against a liv
 
 # ruff: noqa: ASYNC110 - a caller listens now and then, as one does
 
+import json
 import math
 import re
 import tomllib
@@ -68,6 +69,10 @@ ENDS: Final = {"stop": "the caller hung up", "hang_up": "the agent said goodbye"
 # ── what is expected ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _many(words: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else tuple(words)
+
+
 @attrs.frozen(kw_only=True)
 class Expectations:
     """What a scenario's call is held against. What is absent is not.
@@ -79,8 +84,8 @@ class Expectations:
 
     survived: bool | None = None
     dead_air_s: float | None = None
-    lost_words: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(tuple))
-    repeated_words: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(tuple))
+    lost_words: tuple[str, ...] | None = attrs.field(default=None, converter=_many)
+    repeated_words: tuple[str, ...] | None = attrs.field(default=None, converter=_many)
     restarts: Mapping[str, int] = attrs.field(factory=dict)
     failed_over: Mapping[str, str] = attrs.field(factory=dict)
     tools_run: Mapping[str, int] | None = None
@@ -109,7 +114,7 @@ def load(path: Path) -> Scenario:
 
     def wrong(at: Place, why: str) -> None:
         line = line_of(text, at)
-        mistakes.append(f"{path}{f':{line}' if line else ''}: {_written(at)}: {why}")
+        mistakes.append(f"{path}{f':{line}' if line else ''}: {_path(at)}: {why}")
 
     faults = read_faults(table.pop("fault", []), wrong)
     expect = read_table(table.pop("expect", {}), Expectations, wrong, ("expect",))
@@ -129,6 +134,29 @@ class _Plain:
     seed: int = 0
 
 
+def written(scenario: Scenario) -> str:
+    """Return a scenario as the file that it would be read from."""
+    lines = [f"seed = {scenario.seed}", f"caller = {_toml(list(scenario.caller))}"]
+    for fault in scenario.faults:
+        lines += ["", "[[fault]]", *(f"{name} = {_toml(value)}" for name, value in as_table(fault).items())]
+    expected = attrs.asdict(scenario.expect, filter=lambda _, value: value not in (None, {}))
+    lines += ["", "[expect]", *(f"{name} = {_toml(value)}" for name, value in expected.items())] if expected else []
+    return "\n".join([*lines, ""])
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML has it: texts, numbers, lists and tables are JSON's, but for the tables' equals signs."""
+    match value:
+        case Mapping():
+            return f"{{ {', '.join(f'{name} = {_toml(each)}' for name, each in value.items())} }}"
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case float():
+            return repr(value)  # `inf` too
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
 def line_of(text: str, at: Place) -> int | None:
     """Return the line of a TOML text that a value stands on, or the header of its table; None where it has neither."""
     heads = [each for each in at[:-1] if isinstance(each, str)]
@@ -146,7 +174,7 @@ def line_of(text: str, at: Place) -> int | None:
     return found
 
 
-def _written(at: Place) -> str:
+def _path(at: Place) -> str:
     return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in at).removeprefix(".") or "file"
 
 

@@ -1,11 +1,13 @@
 """A scenario's file: read whole, and every mistake in it told by its line."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from engine.faults import Kill, Refuse
+from engine.faults import Drop, Kill, Refuse
 from engine.messages.errors import ConfigError
+from simulators import trial
 from simulators.trial import Expectations, Scenario, load, play_file
 
 GOOD = """
@@ -74,6 +76,22 @@ def test_a_file_with_a_typo_names_the_typo_and_its_line(
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert str(caught.value).startswith(f"{path}:{line}: {why}")
+
+
+def test_a_scenario_can_be_written_down_and_read_again(tmp_path: Path) -> None:
+    for scenario in (
+        load(written(tmp_path, GOOD)),
+        Scenario(caller=('say "hi"\n\\ é',)),
+        Scenario(
+            caller=("a", "b"),
+            faults=(
+                Kill("agent", at="turn 2, 300 ms into the caller's words"),
+                Drop("llm", what="token", lasts_s=math.inf, probability=0.25),
+            ),
+            expect=Expectations(lost_words=("x",), repeated_words=(), tools_run={"book": 1}, dead_air_s=1.5),
+        ),
+    ):
+        assert load(written(tmp_path, trial.written(scenario))) == scenario
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
