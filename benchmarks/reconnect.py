@@ -1,6 +1,7 @@
 """What becomes of words at a reconnect: doubled, lost or garbled, in thousands of them through the real STT core.
 
-`python -m benchmarks.reconnect` prints a table, and keeps it in benchmarks/results/reconnect.md and .json: five minutes.
+`python -m benchmarks.reconnect` prints a table, and keeps it in benchmarks/results/reconnect.md and .json. It takes
+five minutes.
 
 A caller speaks without a breath; a recogniser has made some of the words final, up to the end of one of them as it sees
 it, and dies a little later, anywhere. Another one is sent what the core asks for, and what comes after. Each connection

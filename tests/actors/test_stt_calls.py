@@ -89,8 +89,7 @@ def test_a_recogniser_that_dies_three_times_in_a_sentence_costs_no_word_and_doub
         assert not wrongs(outcome), seed
         assert report.of("lost_ms") == []
         assert len(report.of("deaf_ms")) == len(report.of("replayed_ms")) == 3
-        # The vendor takes 50 ms to accept; the other tasks of a call may lag by as much, now and then by 0.3 s.
-        assert sorted(report.of("deaf_ms"))[1] < 300, seed
+        assert max(report.of("deaf_ms")) < 300, seed
         assert min(report.of("replayed_ms")) > 0
         assert 1 <= len(report.of("catch_up_s")) <= 3
 

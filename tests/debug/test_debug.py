@@ -160,7 +160,7 @@ def test_audio_stands_on_wires_as_its_length_unless_it_is_kept_and_between_parts
             "from": "twilio_io",
             "to": "stt",
             "message": "CallerAudio",
-            "fields": {"start_s": 1.0, "end_s": 1.02, "audio": "<160 bytes>"},
+            "fields": {"start_s": 1.0, "end_s": 1.02, "audio": "<160 bytes>", "voiced": True},
         }
         (line,) = lines(desk.folder, "wire")
         assert line["from"] == "engine"
