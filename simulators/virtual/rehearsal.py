@@ -81,7 +81,9 @@ def recogniser(name: str, settings: Settings) -> Recogniser:
     if name == "local":
         return VirtualRecogniser(vendor=name, connect_s=0.01, final_s=0.0, endpoint_s=0.4, speed=10.0)
     endpoint_s = settings.vendors.deepgram.endpointing_ms / 1000
-    return VirtualRecogniser(vendor=name, connect_s=0.15, final_s=0.2, endpoint_s=endpoint_s, speed=1.25)
+    return VirtualRecogniser(
+        vendor=name, connect_s=0.15, final_s=0.2, endpoint_s=endpoint_s, interim_s=1.0, empty_s=1.0, speed=1.25
+    )
 
 
 def voice(name: str) -> Voice:
@@ -302,6 +304,7 @@ class _Guest:
 
     phone: _Phone
     clips: Mapping[str, str]
+    turns: Sequence[str]
     said: list[str] = attrs.field(factory=list)
     spoke: list[tuple[str, float, float]] = attrs.field(factory=list)
     gave_up: bool = False
@@ -309,7 +312,7 @@ class _Guest:
     async def run(self) -> None:
         """Make the call, to its end."""
         await self._hear_out(0, self.clips["greeting"])
-        for text in TURNS:
+        for text in self.turns:
             if not await self._ask(text):
                 break
         self.phone.hang_up()
@@ -356,7 +359,7 @@ def _end_of(text: str) -> str:
 
 
 @attrs.define(eq=False)
-class _RehearsedCall(FaultyCall):
+class RehearsedCall(FaultyCall):
     """A call with faults in it that notes who was asked, and what supervisors saw and decided."""
 
     events: list[SupervisionEvent] = attrs.field(init=False, factory=list)
@@ -437,14 +440,16 @@ def rehearse(
     calls: int = 3,
     apart_s: float = APART_S,
     seed: int = 0,
+    turns: Sequence[str] = tuple(TURNS),
 ) -> Rehearsal:
     """Play calls of a tenant's callers under these troubles. The same seed gives the same calls.
 
-    apart_s: from one call's beginning to the next one's.
+    apart_s: from one call's beginning to the next one's. turns: what each caller says.
     """
+    rehearsing = _Rehearsing(settings=settings, tenant=tenant, troubles=tuple(troubles), turns=turns)
     with seeded(seed):
         return trio.run(
-            partial(_rehearse, settings, tenant, tuple(troubles), calls=calls, apart_s=apart_s, seed=seed),
+            partial(rehearsing.run, calls=calls, apart_s=apart_s, seed=seed),
             clock=MockClock(autojump_threshold=0),
         )
 
@@ -475,7 +480,7 @@ class Opener:
 
     troubles: Sequence[Trouble]
     seed: int = 0
-    calls: dict[str, _RehearsedCall] = attrs.field(init=False, factory=dict)
+    calls: dict[str, RehearsedCall] = attrs.field(init=False, factory=dict)
     began_at: float = attrs.field(init=False, default=0.0)
 
     def open(self, *, line: Line, plan: Plan) -> Call:
@@ -483,7 +488,7 @@ class Opener:
         now = trio.current_time()
         if not self.calls:
             self.began_at = now
-        call = _RehearsedCall(
+        call = RehearsedCall(
             line=line, plan=plan, faults=self._faults(now - self.began_at), seed=self.seed + len(self.calls)
         )
         self.calls[plan.call_sid] = call
@@ -494,37 +499,45 @@ class Opener:
         return tuple(each for each in faults if each is not None)
 
 
-async def _rehearse(
-    settings: Settings, tenant: Tenant, troubles: tuple[Trouble, ...], *, calls: int, apart_s: float, seed: int
-) -> Rehearsal:
-    opener = Opener(troubles=troubles, seed=seed)
-    circuits: list[tuple[float, str, str, Circuit]] = []
-    found: list[Rehearsed] = []
-    with tempfile.TemporaryDirectory() as folder, Businesses() as businesses, Store.open("sqlite://") as store:
-        reception = Reception(
-            settings=settings,
-            tenants={tenant.id: tenant},
-            teams={tenant.id: await virtual_team(settings, tenant, troubles)},
-            store=store,
-            businesses=businesses,
-            runner=inline,
-            tool_runner=inline,
-            dumps=Path(folder),
-            open_call=opener.open,
-        )
-        began_at = trio.current_time()
-        told = reception.health.changed
+@attrs.frozen(kw_only=True)
+class _Rehearsing:
+    """What is to be rehearsed."""
 
-        def changed(work: str, vendor: str, circuit: Circuit) -> None:
-            told(work, vendor, circuit)
-            circuits.append((trio.current_time() - began_at, work, vendor, circuit))
+    settings: Settings
+    tenant: Tenant
+    troubles: tuple[Trouble, ...]
+    turns: Sequence[str]
 
-        reception.health.changed = changed
-        desk = _Desk(reception=reception, tenant=tenant, opener=opener, began_at=began_at)
-        async with trio.open_nursery() as nursery:
-            for number in range(calls):
-                nursery.start_soon(desk.call, number, number * apart_s, found)
-    return Rehearsal(calls=tuple(sorted(found, key=lambda each: each.number)), circuits=tuple(circuits))
+    async def run(self, *, calls: int, apart_s: float, seed: int) -> Rehearsal:
+        """Play the calls."""
+        tenant, opener = self.tenant, Opener(troubles=self.troubles, seed=seed)
+        circuits: list[tuple[float, str, str, Circuit]] = []
+        found: list[Rehearsed] = []
+        with tempfile.TemporaryDirectory() as folder, Businesses() as businesses, Store.open("sqlite://") as store:
+            reception = Reception(
+                settings=self.settings,
+                tenants={tenant.id: tenant},
+                teams={tenant.id: await virtual_team(self.settings, tenant, self.troubles)},
+                store=store,
+                businesses=businesses,
+                runner=inline,
+                tool_runner=inline,
+                dumps=Path(folder),
+                open_call=opener.open,
+            )
+            began_at = trio.current_time()
+            told = reception.health.changed
+
+            def changed(work: str, vendor: str, circuit: Circuit) -> None:
+                told(work, vendor, circuit)
+                circuits.append((trio.current_time() - began_at, work, vendor, circuit))
+
+            reception.health.changed = changed
+            desk = _Desk(reception=reception, tenant=tenant, opener=opener, began_at=began_at, turns=self.turns)
+            async with trio.open_nursery() as nursery:
+                for number in range(calls):
+                    nursery.start_soon(desk.call, number, number * apart_s, found)
+        return Rehearsal(calls=tuple(sorted(found, key=lambda each: each.number)), circuits=tuple(circuits))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -535,13 +548,14 @@ class _Desk:
     tenant: Tenant
     opener: Opener
     began_at: float
+    turns: Sequence[str]
 
     async def call(self, number: int, after_s: float, found: list[Rehearsed]) -> None:
         """Have somebody call."""
         await trio.sleep_until(self.began_at + after_s)
         sid = f"CA{number + 1:032x}"
         phone = _Phone(call_sid=sid)
-        guest = _Guest(phone, self.tenant.clips)
+        guest = _Guest(phone, self.tenant.clips, self.turns)
         ticket = Ticket(call_sid=sid, tenant=self.tenant.id, caller="+15550100001", dialled="+15550100002")
         hung = True
         with trio.move_on_after(_LONGEST_S):
