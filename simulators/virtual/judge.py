@@ -21,6 +21,7 @@ from simulators.virtual.script import (
     LONGEST_S,
     NOTICE,
     PHRASES,
+    WAIT,
     BreakIn,
     End,
     MakeNoise,
@@ -217,7 +218,7 @@ def _speech(outcome: Outcome) -> Iterator[str]:
             said[each.turn] = f"{said[each.turn]} {each.text}" if each.turn in said else each.text
             cut |= {each.turn} if each.interrupted else set()
     broken_in = outcome.cut_short or outcome.repeated > 0 or outcome.broken_in
-    whole = {turn: answer(text) for turn, text in asked.items()}
+    whole = {turn: _after_the_wait(said.get(turn, ""), answer(text)) for turn, text in asked.items()}
     for turn, text in whole.items():
         if turn not in said:
             if not broken_in:
@@ -228,6 +229,12 @@ def _speech(outcome: Outcome) -> Iterator[str]:
             yield f"turn {turn} was answered {said[turn]!r}, not {text!r}"
     if not outcome.cut_short:
         yield from _heard(outcome, said, cut, whole, broken_in=broken_in)
+
+
+def _after_the_wait(said: str, text: str) -> str:
+    """Return the answer that was due, after the phrase that tells to wait if that was said before it."""
+    late = f"{' '.join(WAIT)} {text}"
+    return late if said and late.startswith(said) and not text.startswith(said) else text
 
 
 def _heard(
