@@ -92,7 +92,6 @@ class FaultyCall(Call):
 
     async def run(self) -> str:
         """Serve the call to its end and return why it ended."""
-        self.injector.look()  # what is so from the beginning is so before anybody connects
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.injector.keep_time, self.opened_at)
             try:

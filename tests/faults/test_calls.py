@@ -160,6 +160,13 @@ def test_an_actor_that_is_killed_costs_nothing(actor: str, at: float | str) -> N
     assert (call.lost_words(), call.repeated_words(), call.tools_run()) == ([], [], {"book": 1})
 
 
+def test_an_actor_that_is_killed_while_it_waits_to_be_started_again_is_killed_when_it_is() -> None:
+    call = play(SHORT, faults=[Kill("agent", at=1.0, times=3, every_s=0.02)], seed=7)
+    assert call.report.strikes == [3]
+    assert call.restarts("agent") == 3
+    assert (call.survived(), call.lost_words()) == (True, [])
+
+
 @pytest.mark.parametrize("actor", ACTORS)
 def test_a_step_that_raises_once_costs_nothing(actor: str) -> None:
     call = play(SHORT, faults=[Raise(actor, at="turn 2")], seed=7)

@@ -106,7 +106,7 @@ async def injecting(*faults: AnyFault, seed: int = 0) -> AsyncIterator[Injector]
     START = start = trio.current_time()
     report = Report(faults=faults)
     injector = Injector(faults, seed, report, lambda: trio.current_time() - start, lambda _actor: False)
-    injector.look()
+    injector.look()  # before anybody connects, as it is in a call
     async with trio.open_nursery() as nursery:
         nursery.start_soon(injector.keep_time, start)
         yield injector
@@ -413,6 +413,13 @@ async def test_what_a_model_dies_of_by_itself_comes_after_what_it_said(autojump_
     bug = ZeroDivisionError("a bug of the client's")
     _, died, _ = await answered(vendor=Vendor(says=list(TOKENS), fails=bug))
     assert died is bug
+
+
+async def test_what_a_model_dies_of_is_delayed_with_what_it_said(autojump_clock: object) -> None:
+    error = ProviderDown("broke off")
+    came, died, _ = await answered(Delay("llm", at=0.5, by_s=2.5), vendor=Vendor(says=list(TOKENS), fails=error))
+    assert came == [(at + 2.5, event) for at, event in WHOLE[:4]]
+    assert died is error
 
 
 async def test_a_reply_that_is_delayed_is_as_fast_as_ever_only_later(autojump_clock: object) -> None:
