@@ -169,7 +169,7 @@ async def serve(  # noqa: PLR0913 - what a server is made of
         nursery.cancel_scope.cancel()
 
 
-async def _reload_when_told(reload: Reload, stop: Stop) -> None:
+async def _reload_when_told(reload: Callable[[], Awaitable[str]], stop: Stop) -> None:
     """Reload whenever a SIGHUP has come, until cancelled. A file that is refused was told in the log."""
     while True:
         await stop.hung_up.wait()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from engine.actors.agent import AgentPolicy
 from engine.call import CallPolicy
 from engine.messages.errors import ConfigError
 from engine.reception import Reception, Team
-from engine.settings import read
+from engine.settings import Configuration, read
 from engine.storage.runner import inline
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
@@ -256,6 +257,26 @@ async def test_a_dialled_number_finds_the_tenant_that_has_it_now(files: Files) -
     assert choice.human_number is None
 
 
+async def test_a_reload_reads_nothing_until_the_one_before_is_in_force(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else what was read first might be put in force last.
+    reading = 0
+
+    def slow(path: Path) -> Configuration:
+        nonlocal reading
+        reading += 1
+        time.sleep(0.05)
+        assert reading == 1
+        reading -= 1
+        return read(path)
+
+    monkeypatch.setattr("holdfast.reload.read", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.reload)
+        nursery.start_soon(files.reload)
+
+
 async def test_two_reloads_at_once_are_one_after_the_other(files: Files) -> None:
     files.write(engine=ENGINE.replace("intensity = 5", "intensity = 3"))
     said: list[str] = []
@@ -280,11 +301,18 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 def test_a_hang_up_signal_reloads_and_stops_nothing(files: Files) -> None:
     files.write(engine=ENGINE.replace("intensity = 5", "intensity = 3"))
+    reloads: list[str] = []
+
+    async def reload() -> str:
+        reloads.append("asked")
+        said = await files.reload()
+        reloads.append(said)
+        return said
 
     async def work(stop: serve.Stop) -> None:
         os.kill(os.getpid(), signal.SIGHUP)  # before anybody serves: it is kept
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve._reload_when_told, files.reload, stop)
+            nursery.start_soon(serve._reload_when_told, reload, stop)
             await until(lambda: files.desk.settings.actors.stt.intensity == 3)
             files.write(engine="[")
             with capture_logs() as logs:
@@ -296,12 +324,15 @@ def test_a_hang_up_signal_reloads_and_stops_nothing(files: Files) -> None:
             await until(lambda: files.desk.settings.actors.stt.intensity == 4)
             assert not stop.asked.is_set()
             nursery.cancel_scope.cancel()
+            reloads.append("served to the end")
 
     async def within() -> None:
         with trio.fail_after(10):
             await serve.until_told(work)
 
     trio.run(within)
+    changed = "actors.stt.intensity: 5 → 3", "asked", "asked", "actors.stt.intensity: 3 → 4"
+    assert reloads == ["asked", *changed, "served to the end"]
 
 
 TOKEN = "s3cret"

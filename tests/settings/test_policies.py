@@ -91,6 +91,18 @@ def test_each_field_is_settled_by_itself(folder: Path) -> None:
     )
 
 
+def test_what_is_said_of_a_vendor_counts_before_what_is_said_of_the_last(folder: Path) -> None:
+    said = "[actors.stt.last]\nintensity = 2\nperiod_s = 8\n[actors.stt.vendors.local]\nintensity = 7\n"
+    for engine, tenant in ((said, ""), ("", said)):
+        policy = settled(configured(LISTS + engine, tenant), "local")
+        assert (policy.intensity, policy.period_s) == (7, 8.0)
+
+
+def test_what_is_usual_of_refusals_can_be_changed(folder: Path) -> None:
+    configuration = configured('[actors.stt]\nreasons = { refused = "restart", "429" = "next" }\n')
+    assert settled(configuration, "local").reasons == {"refused": Answer.RESTART, "429": Answer.NEXT}
+
+
 def test_a_tenant_that_says_nothing_has_the_engines_policies(folder: Path) -> None:
     configuration = configured(LISTS + "[actors.agent]\nintensity = 3\n")
     for actor, vendor in (("agent", ""), ("stt", "deepgram"), ("tts", "local")):
