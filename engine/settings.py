@@ -846,14 +846,18 @@ class Sources:
     engine: _File | None = None
     tenants: Mapping[str, _File] = attrs.field(factory=dict)
 
-    def place(self, keys: Sequence[KeyPath], *, tenant: str = "") -> str:
-        """Return where the first of these keys that any file has stands, the tenant's file first."""
+    def place(self, keys: Sequence[KeyPath], *, tenant: str = "", otherwise: KeyPath = ()) -> str:
+        """Return where the first of these keys that any file has stands, the tenant's file first.
+
+        otherwise: what is named if none has any, the first by default; it is by the engine's default then.
+        """
         files = [file for file in (self.tenants.get(tenant), self.engine) if file]
         for file in files:
             for key in keys:
                 if file.has(key):
                     return file.place(key)
-        return files[-1].place(keys[-1]) if files else written(keys[-1])
+        nowhere = otherwise or keys[0]
+        return files[-1].place(nowhere) if files else written(nowhere)
 
 
 @attrs.frozen(kw_only=True)
@@ -955,12 +959,12 @@ def _shaped(file: _File, shape: type[_Shape]) -> _Shape:
     try:
         return _READER.structure(file.table, shape)
     except BaseValidationError as error:
-        lines = [f"{file.place(key)}: {text}" for key, text in _mistakes(error, ())]
+        lines = [f"{Sources(engine=file).place(keys)}: {text}" for keys, text in _mistakes(error, ())]
         raise ConfigError("\n".join(lines)) from error
 
 
-def _mistakes(error: Exception, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Yield each mistake below `at`, such as `actors.stt.backof` and `unknown key`."""
+def _mistakes(error: Exception, at: KeyPath) -> Iterator[tuple[Sequence[KeyPath], str]]:
+    """Yield each mistake below `at`, such as `actors.stt.backof` and `unknown key`; of several keys one is meant."""
     match error:
         case ForbiddenExtraKeysError():
             known = settable(error.cl)
@@ -969,25 +973,27 @@ def _mistakes(error: Exception, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
                 hint = f"did you mean '{meant[0]}'?" if meant else f"known: {_names(known)}"
                 if key in _OF_SESSIONS and error.cl in {ActorSettings, ActorOverride}:
                     hint = f"{at[-1]} has no session with a vendor; actors.{' and actors.'.join(SESSIONS)} have"
-                yield (*at, key), f"unknown key; {hint}"
+                yield [(*at, key)], f"unknown key; {hint}"
         case BaseValidationError():
             for inner in error.exceptions:
                 yield from _mistakes(inner, _below(at, inner))
         case KeyError():
-            yield at, "missing"
+            yield [at], "missing"
         case ConfigError():  # of a layer below, which begins with its own key
             key, _, text = str(error).partition(": ")
-            yield (*at, *key.split(".")), text
+            yield [(*at, *key.split("."))], text
         case _:
             yield _told(error, at)
 
 
-def _told(error: Exception, at: KeyPath) -> tuple[KeyPath, str]:
-    """Return what a check says, and of which key."""
+def _told(error: Exception, at: KeyPath) -> tuple[Sequence[KeyPath], str]:
+    """Return what a check says, and the keys that it is about: one of them is where it was said."""
+    text = str(error)
     if isinstance(error, _Unfit) and error.key:
-        return (*at, error.key), str(error)
-    named = re.match(r"'(\w+)' (must .*)", str(error), re.DOTALL)  # attrs' validators, and their imitators
-    return ((*at, named[1]), named[2]) if named else (at, str(error))
+        return [(*at, error.key)], text
+    # attrs' validators, and their imitators: "'minimum_s' must be <= 'maximum_s' (1.0): 2.0"
+    named = re.findall(r"'(\w+)'", text) if re.match(r"'\w+' must ", text) else []
+    return [(*at, name) for name in named] or [at], text
 
 
 def _below(at: KeyPath, error: Exception) -> KeyPath:
@@ -1127,8 +1133,8 @@ class _Ladder:
             try:
                 settled = self.settings.actor(tenant, actor, vendor)
             except ValueError as error:  # each part was in order, the whole is not
-                key, text = _told(error, ("backoff",))
-                yield f"{self._place(tenant, actor, vendor, key)}: {text}"
+                keys, text = _told(error, ("backoff",))
+                yield f"{self._place(tenant, actor, vendor, *keys)}: {text}"
                 continue
             if settled.restart is RestartType.TEMPORARY:
                 place = self._place(tenant, actor, "", ("restart",))
@@ -1171,13 +1177,14 @@ class _Ladder:
                 )
                 return
 
-    def _place(self, tenant: Tenant | None, actor: str, vendor: str, key: KeyPath) -> str:
-        """Return where what holds was said: the file and table that weigh most."""
+    def _place(self, tenant: Tenant | None, actor: str, vendor: str, *keys: KeyPath) -> str:
+        """Return where what holds was said: the file and table that weigh most of those that say any of the keys."""
         tables: list[KeyPath] = [("actors", actor, "vendors", vendor)] if vendor else []
         if not vendor or vendor in self.settings.vendors_of(tenant, actor)[-1:]:
             tables.append(("actors", actor, "last"))
         tables.append(("actors", actor))
-        return self.sources.place([(*table, *key) for table in tables], tenant=_id(tenant))
+        said = [(*table, *key) for table in tables for key in keys]
+        return self.sources.place(said, tenant=_id(tenant), otherwise=(*tables[-1], *keys[0]))
 
 
 def run_s(policy: RestartPolicy, intensity: int | None = None) -> float:

@@ -75,7 +75,10 @@ BAD = [
     ("[turns]\nbarge_words = 0", "turns.barge_words: expected an integer ≥ 1, got 0"),
     ("[actors.tts.backoff]\nfactor = 0.9", "actors.tts.backoff.factor: expected a number from 1 to 100, got 0.9"),
     ("[actors.tts.backoff]\nmaximum_s = nan", f"actors.tts.backoff.maximum_s: {NUMBER} 0 to 60, got nan"),
-    ("[actors.tts.backoff]\nminimum_s = 2", "actors.tts.backoff.minimum_s: must be <= 'maximum_s' (1.0): 2.0"),
+    (
+        "[actors.tts.backoff]\nminimum_s = 2",
+        "actors.tts.backoff.minimum_s: 'minimum_s' must be <= 'maximum_s' (1.0): 2.0",
+    ),
     # providers
     ('[call]\nstt = ["deepgrm"]', "call.stt[0]: unknown provider 'deepgrm' for stt; known: 'deepgram', 'local'"),
     (

@@ -176,7 +176,7 @@ BAD = [
     ("[actors.stt]\nperiod_s = 0", "engine.toml:3: actors.stt.period_s: expected a number of seconds from 0.1 to 3600"),
     (
         "[actors.stt.backoff]\nfirst_s = 2",
-        "engine.toml:3: actors.stt.backoff.first_s: must be <= 'maximum_s' (1.0): 2.0",
+        "engine.toml:3: actors.stt.backoff.first_s: 'first_s' must be <= 'maximum_s' (1.0): 2.0",
     ),
     (
         '[actors.stt]\nreasons = { refused = "nxt" }',
@@ -241,12 +241,16 @@ BAD = [
     ),
     (
         "[health]\nopen_s = 200",
-        "engine.toml:3: health.open_s: must be <= 'longest_open_s' (120.0): 200.0",
+        "engine.toml:3: health.open_s: 'open_s' must be <= 'longest_open_s' (120.0): 200.0",
+    ),
+    (
+        "[actors.stt.backoff]\nmaximum_s = 0.05",
+        "engine.toml:3: actors.stt.backoff.maximum_s: 'minimum_s' must be <= 'maximum_s' (0.05): 0.1",
     ),
     # only the whole shows it
     (
         LISTS + DEEPGRAM + "backoff = { minimum_s = 2 }",
-        "engine.toml:6: actors.stt.vendors.deepgram.backoff.minimum_s: must be <= 'maximum_s' (1.0): 2.0",
+        "engine.toml:6: actors.stt.vendors.deepgram.backoff.minimum_s: 'minimum_s' must be <= 'maximum_s' (1.0): 2.0",
     ),
     (
         "[supervisor]\nintensity = 0\n" + STT + "intensity = 21",
@@ -271,7 +275,11 @@ def test_a_policy_that_cannot_work_is_refused_by_its_line(engine: str, line: str
     [
         (
             "[actors.stt.backoff]\nminimum_s = 2\n",
-            "tenants/a.toml:7: actors.stt.backoff.minimum_s: must be <= 'maximum_s' (1.0): 2.0",
+            "tenants/a.toml:7: actors.stt.backoff.minimum_s: 'minimum_s' must be <= 'maximum_s' (1.0): 2.0",
+        ),
+        (
+            "[actors.stt.backoff]\nmaximum_s = 0.05\n",
+            "tenants/a.toml:7: actors.stt.backoff.maximum_s: 'minimum_s' must be <= 'maximum_s' (0.05): 0.1",
         ),
         ('[call]\nstt = ["x"]\n', "tenants/a.toml:7: call.stt[0]: unknown provider 'x' for stt"),
         ("[call]\nstt = []\n", "tenants/a.toml:7: call.stt: stt must name each of its providers once, and one at"),
