@@ -145,7 +145,7 @@ class Providers:
     health: Health
     work: str
     names: tuple[str, ...]
-    # The numbers of the probes that it has taken, by name. One that is not the circuit's present one is of the past.
+    # The number of the last probe that was taken here, by name. One that is not the circuit's own is of the past.
     _probes: dict[str, int] = attrs.field(init=False, factory=dict)
 
     def choose(self, *, without: Container[str] = ()) -> str | None:
@@ -179,12 +179,11 @@ class Providers:
     def failed(self, name: str, *, lasting: bool = False) -> None:
         """A life of its failed and had been of no use. lasting: no other try can mend it."""
         breaker = self.health.breaker(self.work, name)
-        probe = self._hands_back(name, breaker)
+        probe = self._probes_now(name, breaker)
         self.health.put(self.work, name, breaker.failed(self.health.clock(), probe=probe, lasting=lasting))
 
     def useful(self, name: str) -> bool:
         """A new life of its gave its first useful output. Returns whether it had been given up, and is back."""
-        self._probes.pop(name, None)
         breaker = self.health.breaker(self.work, name)
         if breaker.failures or breaker.circuit is not Circuit.CLOSED:
             self.health.put(self.work, name, breaker.useful())
@@ -193,9 +192,9 @@ class Providers:
     def released(self, name: str) -> None:
         """A life of its was ended by us before it was of use, or before it began."""
         breaker = self.health.breaker(self.work, name)
-        if self._hands_back(name, breaker):
+        if self._probes_now(name, breaker):
             self.health.put(self.work, name, breaker.released())
 
-    def _hands_back(self, name: str, breaker: Breaker) -> bool:
-        """Whether the present probe was here; from now on it is not."""
-        return self._probes.pop(name, None) == breaker.probe and breaker.circuit is Circuit.HALF_OPEN
+    def _probes_now(self, name: str, breaker: Breaker) -> bool:
+        """Whether the present probe is here."""
+        return breaker.circuit is Circuit.HALF_OPEN and self._probes.get(name) == breaker.probe

@@ -151,6 +151,23 @@ def test_what_becomes_of_a_probe_of_the_past_says_nothing_of_the_present_one(
     assert (circuit(health), health.breaker("stt", "a").retry_at) == (Circuit.OPEN, 40.0)
 
 
+def test_a_probe_that_is_ended_when_another_life_was_of_use_changes_nothing(health: Health, clock: Clock) -> None:
+    open_it(health)
+    clock.now = 10.0
+    probing, second, other = (health.of("stt", ("a",)) for _ in range(3))
+    assert probing.choose() == "a"
+    assert other.useful("a")
+    probing.released("a")
+    assert circuit(health) is Circuit.CLOSED
+    open_it(health)
+    clock.now = 20.0
+    assert second.choose() == "a"
+    assert other.useful("a")
+    open_it(health)
+    second.failed("a")  # it has opened since: this one was there before
+    assert health.breaker("stt", "a").retry_at == 30.0
+
+
 def test_a_probe_that_shows_nothing_gives_way_to_another(health: Health, clock: Clock) -> None:
     open_it(health)
     clock.now = 10.0
