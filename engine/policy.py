@@ -10,10 +10,12 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
 import attrs
 from attrs.validators import and_, ge, gt, lt
+
+_ValueT = TypeVar("_ValueT")
 
 _NOT_NEGATIVE = and_(ge(0.0), lt(math.inf))
 
@@ -87,12 +89,15 @@ class RestartPolicy:
     period_s: length of the window. A failure exactly that old still counts, as in Erlang/OTP's supervisor.
     reasons: what a kind of failure leads to; of a failure's kinds the first that stands here decides, without one it is
         a restart.
+    patience_s: from the first of failures that were all of no use to the last that is borne. Failures that each take
+        seconds, as where nobody answers, may be too rare for the window, and would be borne for ever.
     """
 
     intensity: int = attrs.field(default=5, validator=ge(0))
     period_s: float = attrs.field(default=10.0, validator=and_(gt(0.0), lt(math.inf)))
     backoff: Backoff = Backoff()
     reasons: Mapping[str, Answer] = REASONS
+    patience_s: float = attrs.field(default=math.inf, validator=gt(0.0))
 
     def answer(self, kinds: Iterable[str]) -> Answer:
         """Return what a failure of these kinds leads to."""
@@ -124,7 +129,8 @@ class FailOver:
 class GiveUp:
     """Stop trying: what failed last, and every failure of the window, oldest first, the last included.
 
-    exhausted: not for the number of failures; this one was of a kind that no other try can mend.
+    exhausted: not for the number of failures; this one was of a kind that no other try can mend, or patience is at its
+        end.
     """
 
     reason: str
@@ -151,8 +157,9 @@ class RestartState:
     # Invariant: oldest first, and at the last failure none was older than the longest window that was ever asked for.
     failures: tuple[Failure, ...] = ()
     looked_back_s: float = 0.0
-    # Restarts in a row that were of no use, by child. Invariant: no zeros.
+    # Restarts in a row that were of no use, and when the first of their failures was, by child. Invariant: no zeros.
     streaks: Mapping[str, int] = attrs.field(factory=dict)
+    since: Mapping[str, float] = attrs.field(factory=dict)
 
     def failed(  # noqa: PLR0913 - what is known of a failure
         self,
@@ -179,15 +186,18 @@ class RestartState:
         failures = (*_within(looked_back_s, self.failures, now), Failure(failed_at=now, child=child, reason=reason))
         after = attrs.evolve(self, failures=failures, looked_back_s=looked_back_s)
         history = _within(policy.period_s, failures, now)
-        exceeded = len(history) > policy.intensity
+        lasts_s = now - self.since.get(child, now)
+        exceeded = len(history) > policy.intensity or lasts_s > policy.patience_s
         if answer is not Answer.END and standby and (better or exceeded or answer is Answer.NEXT):
             others = tuple(each for each in failures if each.child != child)
-            return attrs.evolve(after, failures=others, streaks=_without(child, self.streaks)), FailOver()
+            return attrs.evolve(after, failures=others).useful(child=child), FailOver()
         if exceeded or answer is not Answer.RESTART:
-            return after, GiveUp(reason=reason, history=history, exhausted=answer is not Answer.RESTART)
+            exhausted = answer is not Answer.RESTART or lasts_s > policy.patience_s
+            return after, GiveUp(reason=reason, history=history, exhausted=exhausted)
         streak = self.streaks.get(child, 0)
         seed, chance = splitmix64(self.seed)
-        after = attrs.evolve(after, seed=seed, streaks={**self.streaks, child: streak + 1})
+        since = {child: now, **self.since}
+        after = attrs.evolve(after, seed=seed, streaks={**self.streaks, child: streak + 1}, since=since)
         return after, Restart(after_s=(backoff or policy.backoff).wait_s(streak, chance))
 
     def useful(self, *, child: str = "") -> Self:
@@ -197,7 +207,7 @@ class RestartState:
         """
         if child not in self.streaks:
             return self  # called for every chunk of output, so the common case costs a look-up
-        return attrs.evolve(self, streaks=_without(child, self.streaks))
+        return attrs.evolve(self, streaks=_without(child, self.streaks), since=_without(child, self.since))
 
     def with_policy(self, policy: RestartPolicy) -> Self:
         """Return the state under another policy, which the next decision obeys."""
@@ -208,8 +218,8 @@ def _within(period_s: float, failures: Iterable[Failure], now: float) -> tuple[F
     return tuple(failure for failure in failures if now - failure.failed_at <= period_s)
 
 
-def _without(child: str, streaks: Mapping[str, int]) -> dict[str, int]:
-    return {each: streak for each, streak in streaks.items() if each != child}
+def _without(child: str, by_child: Mapping[str, _ValueT]) -> dict[str, _ValueT]:
+    return {each: value for each, value in by_child.items() if each != child}
 
 
 def splitmix64(seed: int) -> tuple[int, float]:

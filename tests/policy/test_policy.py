@@ -427,3 +427,25 @@ def test_two_waits_after_one_another_are_drawn_anew() -> None:
     first, *waits = decisions(state, 0, 1, 2, 3)
     assert len(set(waits)) == 3
     assert first == Restart(after_s=0.0)
+
+
+def test_failures_too_rare_for_the_window_are_borne_as_long_as_patience_lasts() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=1, period_s=2.0, patience_s=9.0, backoff=STEADY))
+    for failed_at in (0, 3, 6, 9):
+        state, decision = state.failed("nobody answers", failed_at)
+        assert isinstance(decision, Restart)
+    _, after_useful = state.useful().failed("nobody answers", 12)
+    assert isinstance(after_useful, Restart)
+    _, decision = state.failed("nobody answers", 12)
+    assert decision == GiveUp(reason="nobody answers", history=decision.history, exhausted=True)  # type: ignore[union-attr]
+    _, decision = state.failed("nobody answers", 12, standby=True)
+    assert decision == FailOver()
+
+
+def test_patience_begins_anew_with_another_alternative() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=9, patience_s=5.0, backoff=STEADY))
+    state, _ = state.failed("nobody answers", 0)
+    state, decision = state.failed("nobody answers", 6, standby=True)
+    assert decision == FailOver()
+    _, decision = state.failed("nobody answers", 9)
+    assert isinstance(decision, Restart)
