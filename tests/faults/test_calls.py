@@ -64,9 +64,19 @@ def test_a_call_without_faults_is_whole() -> None:
 
 
 def test_a_call_comes_again_with_its_seed() -> None:
-    faults = (Kill("stt.session", after="2nd interim", times=3), Delay("agent", by_s=0.05, probability=0.5))
-    first, again = (play(CALLER, faults=faults, seed=3).timeline() for _ in range(2))
-    assert first == again
+    # A restart's delay is drawn from chance, and so is what strikes.
+    faults = (
+        Refuse("stt.session", at=1.0, lasts_s=2.0),
+        Delay("agent", by_s=0.05, times=9, every_s=1, probability=0.5),
+    )
+    first, again, other = (play(CALLER, faults=faults, seed=seed).timeline() for seed in (3, 3, 4))
+    assert first == again != other
+
+
+def test_a_call_that_hangs_leaves_tasks_behind_or_is_given_up_has_not_survived() -> None:
+    assert not attrs.evolve(PLAIN, hung=True).survived()
+    assert not attrs.evolve(PLAIN, tasks_left=1).survived()
+    assert not attrs.evolve(PLAIN, report=attrs.evolve(PLAIN.report, ended="gave_up")).survived()
 
 
 def test_a_fault_on_a_vendor_that_the_call_does_not_have_is_refused() -> None:
