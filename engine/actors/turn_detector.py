@@ -36,7 +36,8 @@ class TurnPolicy:
     """When silence means that the caller has finished, and when speech means that the agent has to stop.
 
     complete_s: silence after words that the recogniser calls finished. 0.3: see docs/latency.md, "endpointing".
-    longest_s: after which words are answered whatever happens. 3.0: the longest pause that callers bear.
+    longest_s: after which words are answered, unless some of what was said is still to be recognised. 3.0: the longest
+        pause that callers bear.
     recogniser_s: how far transcription may lag behind the caller's last sound and still be called complete.
         0.25: a recogniser's and the line's idea of where a word ends differ by less.
     noise_s: how long a sound is waited out that goes on where the recogniser heard the end of the words. 0.5: a line
