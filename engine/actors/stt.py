@@ -2,7 +2,7 @@
 
 Theory of operation. Audio is *owed* until a final transcript covers it; the last of what is covered is *kept*. A new
 session is asked for what is owed, and for some of what is kept before it, from a pause on or from far enough back, so
-that no word at the seam is cut in two. Of long silence only the ends are asked for, so that catching up takes as long
+that no word at the joint is cut in two. Of long silence only the ends are asked for, so that catching up takes as long
 as the caller spoke. What the session says again is told from what is new by `alignment`.
 """
 
@@ -31,7 +31,7 @@ LOST_AT_ONCE_S = 1.0
 """Lost audio is told of by this much, not frame by frame."""
 
 # What is heard this far behind the moment that was covered is new, whatever its times.
-_SEAM_S: Final = 0.5
+_JOINT_S: Final = 0.5
 # Words are remembered for this much longer than audio is kept: they are longer than a frame, and their times shift.
 _WORD_S: Final = 2.0
 
@@ -58,7 +58,7 @@ class RecognitionPolicy:
 
 
 @attrs.frozen(kw_only=True)
-class Seam:
+class Joint:
     """Where a session was joined to the one before it.
 
     begins_s, covered_s: where its audio begins, and how far that of the one before was covered.
@@ -72,14 +72,14 @@ class Seam:
 
     def split(self, words: tuple[Word, ...]) -> int:
         """Return how many of a session's next words are among the accepted."""
-        close = tuple(itertools.takewhile(lambda word: word.start_s < self.covered_s + _SEAM_S, words))
+        close = tuple(itertools.takewhile(lambda word: word.start_s < self.covered_s + _JOINT_S, words))
         heard = (*self.again, *close)
         count = repeated(self.accepted, heard, begins_s=self.begins_s, covered_s=self.covered_s)
         return max(0, count - len(self.again))
 
     def after(self, words: tuple[Word, ...], covered_s: float) -> Self | None:
         """Return what follows final words that all were among them; None far enough behind."""
-        if covered_s > self.covered_s + _SEAM_S:
+        if covered_s > self.covered_s + _JOINT_S:
             return None
         return attrs.evolve(self, again=(*self.again, *words)) if words else self
 
@@ -104,7 +104,7 @@ class STT:
     covered_s: float = 0.0
     accepted: tuple[Word, ...] = ()
     # While words may be said again; while a new session is behind.
-    seam: Seam | None = None
+    joint: Joint | None = None
     catching_up: CatchingUp | None = None
     # Voice that was lost and not yet told of.
     lost_s: float = 0.0
@@ -124,8 +124,8 @@ class STT:
                 new = self._new(message)
                 said = self._said(message, new)
                 # What follows a new word is new.
-                seam = None if new or self.seam is None else self.seam.after(words, covered_s)
-                core, caught_up = attrs.evolve(self, seam=seam)._covered(covered_s, new)._caught_up(now)
+                joint = None if new or self.joint is None else self.joint.after(words, covered_s)
+                core, caught_up = attrs.evolve(self, joint=joint)._covered(covered_s, new)._caught_up(now)
                 return core._closed_if_done([*said, *caught_up])
             case LineClosed():
                 core = attrs.evolve(self, closing=message, deadline=now + self.policy.finalise_s)
@@ -141,8 +141,8 @@ class STT:
         again = self._again(timed=session.aligned)
         sent = _without_long_silence((*again, *self.owed), self.policy.pause_s)
         begins_s = sent[0].start_s if sent else self.covered_s
-        seam = Seam(begins_s=begins_s, covered_s=self.covered_s, accepted=self.accepted) if again else None
-        core, reported = attrs.evolve(self, seam=seam)._reconnected(session, sent, now)
+        joint = Joint(begins_s=begins_s, covered_s=self.covered_s, accepted=self.accepted) if again else None
+        core, reported = attrs.evolve(self, joint=joint)._reconnected(session, sent, now)
         finalise = [] if self.closing is None else [Finalise()]
         return core, [*_joined(sent), *finalise, *reported]
 
@@ -189,9 +189,9 @@ class STT:
 
     def _new(self, heard: Recognised) -> tuple[Word, ...]:
         """Return the words that were not accepted before."""
-        if self.seam is None or not heard.words:
+        if self.joint is None or not heard.words:
             return heard.words
-        return heard.words[self.seam.split(heard.words) :]
+        return heard.words[self.joint.split(heard.words) :]
 
     def _said(self, heard: Recognised, words: tuple[Word, ...]) -> list[object]:
         """Return the transcript of what was heard, of which `words` are new: nothing, for words said again."""
@@ -254,7 +254,7 @@ class STT:
         return [] if self.closing is None else [self.closing]
 
     def fresh(self, suspect: Self) -> Self:
-        """Return a new core that owes what the suspect owed, and knows the words at the seam."""
+        """Return a new core that owes what the suspect owed, and knows the words at the joint."""
         bare = self.bare(suspect)
         return attrs.evolve(
             bare,
@@ -263,7 +263,7 @@ class STT:
                 sorted((each for each in suspect.owed if each.end_s > bare.covered_s), key=lambda each: each.start_s)
             ),
             accepted=suspect.accepted,
-            seam=suspect.seam,
+            joint=suspect.joint,
             catching_up=suspect.catching_up,
             lost_s=float(suspect.lost_s),
         )

@@ -277,24 +277,24 @@ def test_words_are_passed_on_as_they_were_heard() -> None:
     ]
 
 
-SEAM = after(STT(), *audio(0, 100), (final("yes", 0.4, word("yes", 0.1, 0.3)), 1.0)).started(SESSION, 2.0)[0]
+JOINED = after(STT(), *audio(0, 100), (final("yes", 0.4, word("yes", 0.1, 0.3)), 1.0)).started(SESSION, 2.0)[0]
 """A new session, which is sent a word again that was final."""
 
 
 def test_words_that_were_final_already_are_dropped_when_another_session_says_them_again() -> None:
     again = final("yes please", 0.9, word("yes", 0.12, 0.32), word("please", 0.5, 0.8))
-    told = only(Transcript, sent(SEAM, (again, 2.0)))
+    told = only(Transcript, sent(JOINED, (again, 2.0)))
     assert [(each.text, [word.text for word in each.words]) for each in told] == [("please", ["please"])]
 
 
 def test_interim_words_said_again_are_not_passed_on() -> None:
-    assert sent(SEAM, (interim("yes", word("yes", 0.1, 0.3)), 2.1)) == []
-    told = sent(SEAM, (interim("yes please", word("yes", 0.1, 0.3), word("please", 0.5, 0.8)), 2.2))
+    assert sent(JOINED, (interim("yes", word("yes", 0.1, 0.3)), 2.1)) == []
+    told = sent(JOINED, (interim("yes please", word("yes", 0.1, 0.3), word("please", 0.5, 0.8)), 2.2))
     assert texts(told) == ["please"]
 
 
 def test_a_word_said_twice_is_two_words() -> None:
-    told = sent(SEAM, (final("yes yes", 0.9, word("yes", 0.05, 0.25), word("yes", 0.35, 0.55)), 2.0))
+    told = sent(JOINED, (final("yes yes", 0.9, word("yes", 0.05, 0.25), word("yes", 0.35, 0.55)), 2.0))
     assert texts(told) == ["yes"]
 
 
@@ -320,11 +320,11 @@ def test_what_the_first_session_says_is_never_said_again() -> None:
     assert texts(sent(core, (final("no", 0.9, word("no", 0.1, 0.3)), 2.0))) == ["no"]
 
 
-def test_what_lies_far_behind_the_seam_is_not_compared() -> None:
-    assert SEAM.seam is not None
-    assert after(SEAM, (final("", 0.9), 2.1)).seam is not None
-    assert after(SEAM, (final("", 0.92), 2.1)).seam is None
-    assert after(SEAM, (final("no", 0.8, word("no", 0.5, 0.7)), 2.1)).seam is None
+def test_what_lies_far_behind_the_joint_is_not_compared() -> None:
+    assert JOINED.joint is not None
+    assert after(JOINED, (final("", 0.9), 2.1)).joint is not None
+    assert after(JOINED, (final("", 0.92), 2.1)).joint is None
+    assert after(JOINED, (final("no", 0.8, word("no", 0.5, 0.7)), 2.1)).joint is None
 
 
 @pytest.mark.parametrize(("end_s", "text"), [(0.4, ""), (0.401, ""), (0.42, "yes")])
@@ -388,12 +388,12 @@ def test_the_end_waits_for_nobody_when_nothing_is_owed() -> None:
 # Salvage.
 
 
-def test_a_fresh_core_owes_what_the_old_one_owed_and_knows_the_words_at_the_seam() -> None:
+def test_a_fresh_core_owes_what_the_old_one_owed_and_knows_the_words_at_the_joint() -> None:
     owing = after(STT(), *audio(0, 5), (final("yes", 0.04, word("yes", 0.0, 0.03)), 0.2))
     assert STT().fresh(owing) == owing
     closing = after(owing, (CLOSED, 1.0))
     assert STT().fresh(closing) == closing
-    assert STT().fresh(SEAM) == SEAM
+    assert STT().fresh(JOINED) == JOINED
     losing = after(STT(), *audio(0, 1510))
     assert losing.lost_s > 0
     assert STT().fresh(losing) == losing
