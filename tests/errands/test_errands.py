@@ -265,7 +265,8 @@ class Refusing(SlowModel):
 
     async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         await trio.lowlevel.checkpoint()
-        raise self.error
+        if self.asked:
+            raise self.error
         yield ModelText(request=request.id, text="never")
 
 
