@@ -40,8 +40,8 @@ _QUIET: Final = bytes(byte for byte, sample in enumerate(mulaw.decode(bytes(rang
 # A word that was cut is no longer than that. What is longer came from a voice that does not say where its words are.
 _MOST_CUT_BYTES: Final = RATE_HZ
 
-Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded | VoiceDied
-Inbox: TypeAlias = Asked | AgentAudioTrimmed | HangUp | BargedIn | MarkEcho | LineClosed | Tick
+Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded
+Inbox: TypeAlias = Asked | AgentAudioTrimmed | VoiceDied | HangUp | BargedIn | MarkEcho | LineClosed | Tick
 
 
 @attrs.frozen(kw_only=True)
@@ -316,6 +316,12 @@ class Pacer:
                 repeats = any(piece.cut is not None and not piece.cut.is_word for piece in core._named(turn, index))
                 counted: list[object] = [Counted(name="repeated_clauses", amount=1)] if repeats else []
                 return _chain((core, counted), lambda core: core._sent(now))
+            case VoiceDied():  # nothing new to be played: whoever waits for a voice waits no longer for it
+                core = self
+                for reply, piece in self._pieces():
+                    if not piece.complete:
+                        core = core._changed(reply.turn, piece.index, lambda piece: attrs.evolve(piece, held=True))
+                return core, []
             case Tick():
                 step = _chain(self._sent(now), lambda core: core._overdue(now))
                 return _chain(step, lambda core: core._hung_up(now))
@@ -347,12 +353,6 @@ class Pacer:
                 return self._changed(turn, index, lambda piece: piece.longer(audio, words))
             case AgentAudioEnded(turn=turn, index=index):
                 return self._changed(turn, index, lambda piece: attrs.evolve(piece, complete=True))
-            case VoiceDied():
-                core = self
-                for reply, piece in self._pieces():
-                    if not piece.complete:
-                        core = core._changed(reply.turn, piece.index, lambda piece: attrs.evolve(piece, held=True))
-                return core
             case _:
                 assert_never(message)
 

@@ -490,6 +490,11 @@ def test_a_pause_after_the_word_has_gone_on_changes_nothing() -> None:
     assert sound(core, (audio(0, TWO * 400, at("two", 800, 1300)), 3.0), (whole(0), 3.0)) == TWO * 200
 
 
+def test_a_voice_that_dies_time_and_again_is_waited_for_no_longer() -> None:
+    core = after(SILENT, (sentence(0, "one two"), 0.0), *((VoiceDied(), float(at_s)) for at_s in range(1, 8)))
+    assert core.deadline == 8.0
+
+
 def test_a_dead_voice_that_never_comes_back_leaves_no_part_of_a_word() -> None:
     words = (at("one", 0, 4000),)
     core = after(
