@@ -641,6 +641,8 @@ class Supervisor:
 
     def _start_again(self, child: _Child, due_at: float) -> None:
         for each in self._restarted_with(child):
+            if each.state is ChildState.STOPPED and each is not child:
+                each.now_on, each.given_up = "", frozenset()  # a beginning, as by hand
             each.due_at = max(each.due_at, due_at)
             each.wanted = each.spec.restart is not TEMPORARY
             each.state = ChildState.STOPPING if each.life else ChildState.WAITING

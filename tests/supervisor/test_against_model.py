@@ -285,6 +285,9 @@ class Model:
             Strategy.ONE_FOR_ALL: list(self.children),
             Strategy.REST_FOR_ONE: self.children[index:],
         }[self.plan.strategy]
+        for each in group:
+            if each.state == "stopped" and each is not child:
+                each.using, each.given_up = "", set()
         for each in reversed(group):
             self.stop(each, wanted=True)
         for each in group:

@@ -106,9 +106,10 @@ async def test_when_nobody_is_left_the_supervisor_gives_up(autojump_clock: trio.
     with pytest.raises(GaveUpError) as caught:
         await rig.supervisor.run()
     assert used(rig) == ["a", "a", "b", "b"]  # each has a window of its own
-    assert caught.value.kinds == ("gave_up",)
+    assert caught.value.kinds == ("exhausted", "gave_up")
     (gave_up,) = rig.of(GaveUp)
     assert isinstance(gave_up, GaveUp)
+    assert gave_up.exhausted
     assert [each.reason for each in gave_up.history] == ["ProviderDown: away too"] * 2
 
 
@@ -511,6 +512,32 @@ async def test_a_child_that_is_started_by_hand_or_by_another_run_starts_with_who
     assert used(rig) == ["a", "b", "a", "b", "a", "b"]
 
 
+async def test_a_child_that_had_returned_and_is_started_with_a_sibling_starts_with_whom_is_best(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    house = Household({"a": None, "b": None}, Strategy.ONE_FOR_ALL)
+
+    async def start(*, task_status: Incarnation) -> None:
+        task_status.started()
+        house.lives.append(("ear", task_status.alternative))
+        await trio.sleep(0.1)
+        if task_status.number == 1:
+            raise ProviderDown("away")
+        if task_status.number > 2:
+            await trio.sleep_forever()
+
+    ear = attrs.evolve(house.ear, start=start, restart=TRANSIENT, policy_of=lambda _: attrs.evolve(ONCE, intensity=0))
+    before, _, after = house.supervisor.specs
+    supervisor = Supervisor(name="s", specs=[before, ear, after], strategy=house.strategy, policy=ONCE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await trio.sleep(1.0)
+        supervisor.cancel("before")
+        await trio.sleep(1.0)
+        nursery.cancel_scope.cancel()
+    assert [used for child, used in house.lives if child == "ear"] == ["a", "b", "a"]
+
+
 async def test_a_changed_policy_is_obeyed_at_the_next_decision_and_not_in_the_wait(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -572,14 +599,30 @@ async def test_what_nothing_can_mend_goes_up_through_all_levels_at_once(autojump
     assert "ProviderRefused: unpaid" in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+async def test_who_has_nobody_left_is_tried_again_at_no_level(
+    names: tuple[str, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = Rig(dict.fromkeys(names, lambda: ProviderDown("away")))
+    with pytest.raises(GaveUpError) as caught:
+        await nested(rig, attrs.evolve(ONCE, intensity=8)).run()
+    assert used(rig) == [each for each in names for _ in range(2)]
+    assert caught.value.kinds == ("exhausted", "gave_up")
+    told = [(each.supervisor, each.exhausted) for each in rig.of(GaveUp) if isinstance(each, GaveUp)]
+    assert told == [("s", True), ("p", True), ("g", True)]
+
+
 async def test_what_another_try_may_mend_is_tried_again_at_each_level(autojump_clock: trio.testing.MockClock) -> None:
-    rig = Rig({"a": lambda: ProviderDown("away")}, policy=attrs.evolve(ONCE, intensity=2))
+    rig = Rig({"": lambda: ProviderDown("away")})
+    spec = attrs.evolve(rig.supervisor.specs[0], alternatives=None)
+    policy = attrs.evolve(ONCE, intensity=2)
+    rig.supervisor = Supervisor(name="s", specs=[spec], policy=policy, on_event=rig.events.append)
     with pytest.raises(GaveUpError) as caught:
         await nested(rig, ONCE).run()
     assert len(rig.lives) == 3 * 2 * 2
     assert caught.value.kinds == ("gave_up",)
-    told = [each.supervisor for each in rig.of(GaveUp)]
-    assert told == ["s", "s", "p", "s", "s", "p", "g"]
+    told = [(each.supervisor, each.exhausted) for each in rig.of(GaveUp) if isinstance(each, GaveUp)]
+    assert told == [(each, False) for each in ("s", "s", "p", "s", "s", "p", "g")]
 
 
 async def test_a_child_that_dies_as_fast_as_it_starts_cannot_hold_up_a_stop(
