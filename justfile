@@ -64,9 +64,9 @@ fix: setup
     {{ bin }}/ruff check --fix
     {{ bin }}/ruff format
 
-# a thousand calls whose callers hang up whenever they like, and what is left of them
+# virtual calls with faults everywhere, judged to the last word; --sockets: a thousand real ones, and what is left of them
 soak *args: setup
-    @{{ bin }}/python -m benchmarks.soak "$@"
+    @{{ bin }}/python -m benchmarks.virtual_soak "$@"
 
 # write docs/messages.md anew from the code
 docs: setup

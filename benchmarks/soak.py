@@ -1,7 +1,7 @@
-"""`just soak`: a thousand calls, 25 at a time, whose callers hang up whenever they like; then, what is left of them.
+"""`just soak --sockets`: a thousand calls, 25 at a time, whose callers hang up whenever they like; then, what is left of them.
 
-just soak                    a thousand calls, kept in benchmarks/results/soak.json and soak.md: six minutes
-just soak --calls 100        fewer, shown and not kept
+just soak --sockets                    a thousand calls, kept in benchmarks/results/soak.json and soak.md: six minutes
+just soak --sockets --calls 100        fewer, shown and not kept
 
 The server is `holdfast serve` in a process of its own, its vendors are the three strict simulators in another, and the
 callers come over the simulated phone network from this one. What the server holds is read from outside, in /proc:
@@ -604,7 +604,9 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def main() -> None:
     """Soak, show and keep."""
-    arguments = argparse.ArgumentParser(prog="just soak", description="Make many calls, and see what is left of them.")
+    arguments = argparse.ArgumentParser(
+        prog="just soak --sockets", description="Make many calls, and see what is left of them."
+    )
     arguments.add_argument("--calls", type=int, default=CALLS, help=f"how many ({CALLS}); fewer are not kept")
     arguments.add_argument("--at-once", type=int, default=AT_ONCE, help=f"how many at a time ({AT_ONCE})")
     arguments.add_argument("--seed", type=int, default=1, help="of all that callers do (1)")

@@ -4,20 +4,20 @@
 """
 
 # ruff: noqa: PLR2004 - chances drawn for a fault are its own
-# ruff: noqa: ANN401, PLR0913, PLR0917 - trio's tasks have no public type; a call is made of many parts
+# ruff: noqa: ANN401, PLR0913 - trio's tasks have no public type; a call is made of many parts
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import attrs
 import trio
 from trio._core import _run as scheduler
 from trio.testing import MockClock
 
-from engine.actors.agent import Agent, AgentPolicy
+from engine.actors.agent import REPEAT, Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import Call, Cores, Plan
@@ -25,7 +25,7 @@ from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
 from engine.messages.conversation import CallerSaid
 from engine.messages.line import LineAudio, LineEnded, LineMark
-from engine.messages.model import AskModel, ModelEnded, ModelText, ModelToolCall, ToolReturned
+from engine.messages.model import AskModel, CancelModel, ModelEnded, ModelFailed, ModelText, ModelToolCall, ToolReturned
 from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
@@ -79,11 +79,8 @@ class SeededSupervisor(Supervisor):
     seed: int = attrs.field(factory=lambda: _jitter.getrandbits(64))
 
 
-class VirtualCall(Call):
-    """The engine's call, on loops that lag and fail, and with a note of what happened."""
-
-    loop_type: ClassVar[type[Loop]] = VirtualLoop
-    supervisor_type: ClassVar[type[Supervisor]] = SeededSupervisor
+class NotedCall(Call):
+    """The engine's call, with a note of what happened."""
 
     def note(self, text: str) -> None:
         """Note what happened, with the time."""
@@ -92,13 +89,18 @@ class VirtualCall(Call):
             self.notices: list[float] = []
             self.losses: list[Lost] = []
             self.shown: list[AskModel] = []
+            self.model_deaths = 0
         self.notes.append(f"{self.clock():7.3f} {text}")
 
     def tell(self, sender: str, message: object) -> None:
-        """Send, and note it if the caller is asked to repeat."""
+        """Send, and note what the caller is told, and that a model failed."""
         if isinstance(message, PlayNotice):
-            self.note("the caller is asked to repeat")
-            self.notices.append(self.clock())
+            self.note(f"the caller is to hear '{message.clip}'")
+            if message.clip == REPEAT:
+                self.notices.append(self.clock())
+        if isinstance(message, ModelFailed):
+            self.note(f"the model failed: {message.reason}")
+            self.model_deaths += 1
         super().tell(sender, message)
 
     def _ports(self) -> dict[str, Callable[[Edge], Port]]:
@@ -111,6 +113,9 @@ class VirtualCall(Call):
             def asked(message: object) -> None:
                 if isinstance(message, AskModel):
                     self.shown.append(message)
+                if isinstance(message, CancelModel) and message.stalled:
+                    self.note("the model is too late")
+                    self.model_deaths += 1
                 ask(message)
 
             return asked
@@ -132,35 +137,62 @@ class VirtualCall(Call):
         super()._event(event)
 
 
+class VirtualCall(NotedCall):
+    """A call on loops that lag and fail."""
+
+    loop_type: ClassVar[type[Loop]] = VirtualLoop
+    supervisor_type: ClassVar[type[Supervisor]] = SeededSupervisor
+
+
+class Lagging(Protocol):
+    """A loop that lags, by these dice."""
+
+    dice: random.Random
+    most_lag_s: float
+    spike_s: float
+    longest_barge_s: float
+
+
+House: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[Plan], Plan]]]
+"""Opens what calls stand on, and gives what puts it in a plan."""
+
+
+@asynccontextmanager
+async def _no_house() -> AsyncIterator[Callable[[Plan], Plan]]:
+    yield lambda plan: plan
+
+
 def play(
     seed: int,
     *,
     script: VirtualScript | None = None,
     faults: Callable[[random.Random], tuple[Fault, ...]] = lambda _: (),
-    call_type: type[VirtualCall] = VirtualCall,
+    call_type: Callable[..., NotedCall] = VirtualCall,
     prepare: Callable[[VirtualScript, random.Random], VirtualScript] = lambda script, _: script,
     replan: Callable[[Plan], Plan] = lambda plan: plan,
+    house: House = _no_house,
     longest_s: float = LONGEST_S,
 ) -> Outcome:
     """Run the call that a seed stands for, on a clock of its own. The same seed gives the same call.
 
-    prepare, replan: change what was drawn, what the call is opened with. longest_s: after which it hangs.
+    prepare, replan: change what was drawn, what the call is opened with. house: what else it stands on.
+    longest_s: after which it hangs.
     """
     dice = random.Random(seed)  # noqa: S311
     vocabulary = vocabulary_of_a_call()
     drawn = prepare(script or script_of(dice, vocabulary), dice)
     with seeded(dice.getrandbits(32)):
-        return trio.run(
-            _virtual_call,
-            drawn,
-            faults(dice),
-            call_type,
-            dice,
-            vocabulary,
-            replan,
-            longest_s,
-            clock=MockClock(autojump_threshold=0),
+        playing = _Playing(
+            script=drawn,
+            faults=faults(dice),
+            call_type=call_type,
+            dice=dice,
+            vocabulary=vocabulary,
+            replan=replan,
+            house=house,
+            longest_s=longest_s,
         )
+        return trio.run(playing.run, clock=MockClock(autojump_threshold=0))
 
 
 @contextmanager
@@ -176,92 +208,108 @@ def seeded(seed: int) -> Iterator[None]:
         scheduler._r.seed()
 
 
-async def _virtual_call(
-    script: VirtualScript,
-    faults: tuple[Fault, ...],
-    call_type: type[VirtualCall],
-    dice: random.Random,
-    vocabulary: Iterator[str],
-    replan: Callable[[Plan], Plan],
-    longest_s: float,
-) -> Outcome:
-    # Half of the phones send little at a time, half much.
-    phone, archive, tools = VirtualPhone(chunk_frames=dice.choice((2, 5))), VirtualArchive(), VirtualTools()
-    raised: list[StepRaised] = []
-    clips = {name: Clip(text=text, audio=spoken_text(text)[0]) for name, text in PHRASES.items()}
-    plan = Plan(
-        stream_sid=phone.stream_sid,
-        call_sid="CA" + "0" * 32,
-        prompt="",
-        greeting="",
-        cores=Cores(
-            pacer=Pacer(clips=clips),
-            agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0)),
-            turn_detector=TurnDetector(policy=TurnPolicy(idle_s=IDLE_S)),
-        ),
-        recognisers=(VirtualRecogniser(),),
-        voices=(VirtualVoice(),),
-        models=(VirtualModel(answer=answer),),
-        tools=tools,
-        archive=archive,
-        vad=ToneVad(),
-        on_raise=raised.append,
-    )
-    before = trio.lowlevel.current_statistics().tasks_living
-    caller = VirtualCaller(phone=phone, script=script, vocabulary=vocabulary)
-    call = call_type(line=phone, plan=replan(plan))
-    call.note("opened")
-    most_lag_s, spike_s = dice.choice((0.0, 0.01, 0.03)), dice.choice((0.0, 0.0, 0.3))
-    for loop in call.loops.values():
-        assert isinstance(loop, VirtualLoop)
-        loop.call, loop.dice, loop.most_lag_s, loop.spike_s = call, dice, most_lag_s, spike_s
-        loop.faults = tuple(each for each in faults if isinstance(each, Raise | Poison | CancelLoop))
-    hung = True
-    patience = trio.CancelScope(shield=True)
-    with trio.move_on_after(longest_s):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_give_up, patience, longest_s + 30.0)
-            await nursery.start(phone.run)
-            nursery.start_soon(caller.run)
-            for fault in faults:
-                if isinstance(fault, CancelLoopAt | KillSession | Outage):
-                    nursery.start_soon(_strike, fault, call)
-            nursery.start_soon(_hang_up, phone, script.hang_up_at)
-            with trio.CancelScope(deadline=trio.current_time() + script.cancel_at):
-                await call.run()
-            hung = False
-            patience.cancel()
-            nursery.cancel_scope.cancel()
-    conversation = archive.conversation()
-    return Outcome(
-        script=script,
-        faults=faults,
-        said=tuple(word for _, words in caller.said for word in words),
-        utterances=tuple(caller.said),
-        repeated=caller.repeated,
-        in_vain=caller.in_vain,
-        got=tuple(word for each in conversation if isinstance(each, CallerSaid) for word in each.text.split()),
-        heard=tuple(phone.words()),
-        gaps=phone.ear.gaps,
-        clears=tuple(phone.clears),
-        sounds=tuple(phone.sounds),
-        conversation=tuple(conversation),
-        runs=tools.runs,
-        lost=call.counts(),
-        bare=sum(each.remedy is Remedy.BARE for each in raised),
-        raised_at=tuple(each.now for each in raised),
-        notices=tuple(call.notices),
-        losses=tuple(call.losses),
-        shown=tuple(call.shown),
-        reason=archive.reason,
-        hung=hung,
-        tasks_left=trio.lowlevel.current_statistics().tasks_living - before,
-        ended_at=call.clock(),
-        longest_barge_s=max(loop.longest_barge_s for loop in call.loops.values() if isinstance(loop, VirtualLoop)),
-        recogniser_deaths=sum("stt/session" in note and "ChildFailed" in note for note in call.notes),
-        voice_deaths=sum("tts/session" in note and "ChildFailed" in note for note in call.notes),
-        notes=tuple(call.notes),
-    )
+@attrs.frozen(kw_only=True)
+class _Playing:
+    """A call that is to be played."""
+
+    script: VirtualScript
+    faults: tuple[Fault, ...]
+    call_type: Callable[..., NotedCall]
+    dice: random.Random
+    vocabulary: Iterator[str]
+    replan: Callable[[Plan], Plan]
+    house: House
+    longest_s: float
+
+    async def run(self) -> Outcome:
+        """Play it."""
+        before = trio.lowlevel.current_statistics().tasks_living
+        async with self.house() as housed:
+            outcome = await self._call(housed)
+        return attrs.evolve(outcome, tasks_left=trio.lowlevel.current_statistics().tasks_living - before)
+
+    async def _call(self, housed: Callable[[Plan], Plan]) -> Outcome:
+        dice, faults, script = self.dice, self.faults, self.script
+        # Half of the phones send little at a time, half much.
+        phone, archive, tools = VirtualPhone(chunk_frames=dice.choice((2, 5))), VirtualArchive(), VirtualTools()
+        raised: list[StepRaised] = []
+        clips = {name: Clip(text=text, audio=spoken_text(text)[0]) for name, text in PHRASES.items()}
+        plan = Plan(
+            stream_sid=phone.stream_sid,
+            call_sid="CA" + "0" * 32,
+            prompt="",
+            greeting="",
+            cores=Cores(
+                pacer=Pacer(clips=clips),
+                agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0)),
+                turn_detector=TurnDetector(policy=TurnPolicy(idle_s=IDLE_S)),
+            ),
+            recognisers=(VirtualRecogniser(),),
+            voices=(VirtualVoice(),),
+            models=(VirtualModel(answer=answer),),
+            tools=tools,
+            archive=archive,
+            vad=ToneVad(),
+            on_raise=raised.append,
+        )
+        caller = VirtualCaller(phone=phone, script=script, vocabulary=self.vocabulary)
+        call = self.call_type(line=phone, plan=self.replan(housed(plan)))
+        call.note("opened")
+        most_lag_s, spike_s = dice.choice((0.0, 0.01, 0.03)), dice.choice((0.0, 0.0, 0.3))
+        loops = [cast("Lagging", loop) for loop in call.loops.values()]
+        for loop in loops:
+            loop.dice, loop.most_lag_s, loop.spike_s = dice, most_lag_s, spike_s
+            if isinstance(loop, VirtualLoop):
+                loop.call = call
+                loop.faults = tuple(each for each in faults if isinstance(each, Raise | Poison | CancelLoop))
+        hung = True
+        patience = trio.CancelScope(shield=True)
+        with trio.move_on_after(self.longest_s):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_give_up, patience, self.longest_s + 30.0)
+                await nursery.start(phone.run)
+                nursery.start_soon(caller.run)
+                for fault in faults:
+                    if isinstance(fault, CancelLoopAt | KillSession | Outage):
+                        nursery.start_soon(_strike, fault, call)
+                nursery.start_soon(_hang_up, phone, script.hang_up_at)
+                with trio.CancelScope(deadline=trio.current_time() + script.cancel_at):
+                    await call.run()
+                hung = False
+                patience.cancel()
+                nursery.cancel_scope.cancel()
+        conversation = archive.conversation()
+        return Outcome(
+            script=script,
+            faults=faults,
+            said=tuple(word for _, words in caller.said for word in words),
+            utterances=tuple(caller.said),
+            repeated=caller.repeated,
+            in_vain=caller.in_vain,
+            got=tuple(word for each in conversation if isinstance(each, CallerSaid) for word in each.text.split()),
+            heard=tuple(phone.words()),
+            heard_s=tuple((word.start_s, word.end_s) for word in phone.ear.words),
+            gaps=phone.ear.gaps,
+            clears=tuple(phone.clears),
+            sounds=tuple(phone.sounds),
+            conversation=tuple(conversation),
+            runs=tools.runs,
+            lost=call.counts(),
+            bare=sum(each.remedy is Remedy.BARE for each in raised),
+            raised_at=tuple(each.now for each in raised),
+            notices=tuple(call.notices),
+            losses=tuple(call.losses),
+            shown=tuple(call.shown),
+            reason=archive.reason,
+            hung=hung,
+            tasks_left=0,
+            ended_at=call.clock(),
+            longest_barge_s=max(loop.longest_barge_s for loop in loops),
+            recogniser_deaths=sum("stt/session" in note and "ChildFailed" in note for note in call.notes),
+            voice_deaths=sum("tts/session" in note and "ChildFailed" in note for note in call.notes),
+            model_deaths=call.model_deaths,
+            notes=tuple(call.notes),
+        )
 
 
 async def _give_up(scope: trio.CancelScope, after_s: float) -> None:

@@ -1,10 +1,11 @@
 """What became of a virtual call, and a judge that says in sentences what went wrong in it."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
+from engine.faults import AnyFault, Delay, Mangling, SlowDrip, Stall
 from engine.messages.caller import CallerAudio
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswered
 from engine.messages.line import LineAudio
@@ -55,20 +56,22 @@ class Lost:
 class Outcome:
     """What became of a call.
 
-    said, got: words that the caller spoke, and that the agent was given. heard: words at the caller's ear.
+    said, got: words that the caller spoke, and that the agent was given. heard: words at the caller's ear; heard_s:
+        from when to when each.
     lost: messages set aside or dropped, by edge. bare: how many bare cores took over. losses: both, with their times.
     notices: when the caller was to be asked to repeat. clears: when the line's buffer was dropped.
     sounds: from when to when the caller made one. shown: what the model was asked.
     """
 
     script: VirtualScript
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault | AnyFault, ...]
     said: tuple[str, ...]
     utterances: tuple[tuple[float, tuple[str, ...]], ...]
     repeated: int
     in_vain: int
     got: tuple[str, ...]
     heard: tuple[str, ...]
+    heard_s: tuple[tuple[float, float], ...]
     gaps: int
     clears: tuple[float, ...]
     sounds: tuple[tuple[float, float], ...]
@@ -87,12 +90,27 @@ class Outcome:
     longest_barge_s: float
     recogniser_deaths: int
     voice_deaths: int
+    model_deaths: int
     notes: tuple[str, ...]
 
     @property
     def clean(self) -> bool:
         """Whether no message was set aside or dropped, and no core bare: then nothing may be missing."""
         return not self.lost and not self.bare
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether the vendors said what they had to say, if they said anything."""
+        return not any(isinstance(each, Mangling) for each in self.faults)
+
+    @property
+    def slack_s(self) -> float:
+        """How much later than usual things may come, because a fault holds them up."""
+        return sum(
+            each.by_s if isinstance(each, Delay | SlowDrip) else min(each.lasts_s, each.noticed_s)
+            for each in self.faults
+            if isinstance(each, Delay | SlowDrip | Stall)
+        )
 
     @property
     def stutters(self) -> int:
@@ -129,6 +147,14 @@ def wrongs(outcome: Outcome) -> list[str]:
     return found
 
 
+def lasting(outcome: Outcome) -> list[str]:
+    """Return what went wrong whatever was lost: it hung, left something behind, gave up, or ran a tool twice."""
+    return [
+        *_end(outcome),
+        *(f"the tool ran {count} times for {name}" for name, count in outcome.runs.items() if count != 1),
+    ]
+
+
 def _end(outcome: Outcome) -> Iterator[str]:
     if outcome.hung:
         yield f"the call hung: it had not ended after {LONGEST_S} s"
@@ -136,7 +162,7 @@ def _end(outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.tasks_left} tasks are left"
     if outcome.reason is None:
         yield "the archive was not closed"
-    elif outcome.clean and not outcome.cut_short and outcome.reason != outcome.script.end.value:
+    elif outcome.is_faithful and outcome.clean and not outcome.cut_short and outcome.reason != outcome.script.end.value:
         yield f"it ended by {outcome.reason!r}, not by {outcome.script.end.value!r}"
     elif outcome.reason not in {*(end.value for end in End), "cancelled"}:
         yield f"it ended by {outcome.reason!r}"
@@ -151,7 +177,7 @@ def _barged(outcome: Outcome) -> Iterator[str]:
 
 def _cuts(outcome: Outcome) -> Iterator[str]:
     """Judge whether the caller's sound explains each time that the agent was cut."""
-    after_s = LATE_CUT_S + (VENDOR_AWAY_S if outcome.recogniser_deaths else 0.0)
+    after_s = LATE_CUT_S + (VENDOR_AWAY_S if outcome.recogniser_deaths else 0.0) + outcome.slack_s
     for at_s in outcome.clears:
         if not any(start_s <= at_s <= end_s + after_s for start_s, end_s in outcome.sounds):
             yield f"the agent was cut at {at_s:.2f} s, the caller had made a sound at {outcome.sounds}"
@@ -180,7 +206,9 @@ def _runs(outcome: Outcome) -> Iterator[str]:
         if isinstance(each, ToolAnswered) and not each.ok and outcome.clean:
             yield f"the result of {each.id} was lost: {each.value!r}"
     asked = sum(isinstance(each, CallerSaid) and "book" in each.text.split() for each in outcome.conversation)
-    if outcome.clean and not outcome.cut_short and len(outcome.runs) != asked:
+    # A question that was taken up by the next one before a model had heard it is not asked any more.
+    taken_up = outcome.model_deaths > 0 and outcome.broken_in and len(outcome.runs) < asked
+    if outcome.clean and not outcome.cut_short and len(outcome.runs) != asked and not taken_up:
         yield f"{asked} bookings were asked for, {len(outcome.runs)} were made"
 
 
@@ -208,7 +236,7 @@ def _speech(outcome: Outcome) -> Iterator[str]:
     """Judge the answers by what was asked, and what was heard by the answers as they are on record."""
     if outcome.in_vain:
         yield f"the caller waited for an answer in vain, {outcome.in_vain} times"
-    if outcome.repeated and not outcome.recogniser_deaths and not outcome.voice_deaths:
+    if outcome.repeated and not (outcome.recogniser_deaths or outcome.voice_deaths or outcome.model_deaths):
         yield f"nothing was lost, and the caller had to say it again, {outcome.repeated} times"
     asked = {each.turn: each.text for each in outcome.conversation if isinstance(each, CallerSaid)}
     said: dict[int, str] = {}
@@ -217,31 +245,29 @@ def _speech(outcome: Outcome) -> Iterator[str]:
         if isinstance(each, AgentSaid):
             said[each.turn] = f"{said[each.turn]} {each.text}" if each.turn in said else each.text
             cut |= {each.turn} if each.interrupted else set()
+    words = {turn: _without_wait(text.split()) for turn, text in said.items()}
+    said = {turn: " ".join(each) for turn, each in words.items() if each}  # who heard nothing else was not answered
     broken_in = outcome.cut_short or outcome.repeated > 0 or outcome.broken_in
-    whole = {turn: _after_the_wait(said.get(turn, ""), answer(text)) for turn, text in asked.items()}
+    whole = {turn: answer(text) for turn, text in asked.items()}
     for turn, text in whole.items():
         if turn not in said:
             if not broken_in:
                 yield f"turn {turn} was not answered"
         elif turn in cut and not broken_in and turn != max(whole):
             yield f"turn {turn} was cut to {said[turn]!r}, and nobody broke in"
+        elif outcome.model_deaths > 1 and said[turn].endswith(PHRASES["apology"]):
+            pass  # nobody was left who could answer
         elif said[turn] != text and not (turn in cut and text.startswith(said[turn])):
             yield f"turn {turn} was answered {said[turn]!r}, not {text!r}"
     if not outcome.cut_short:
         yield from _heard(outcome, said, cut, whole, broken_in=broken_in)
 
 
-def _after_the_wait(said: str, text: str) -> str:
-    """Return the answer that was due, after the phrase that tells to wait if that was said before it."""
-    late = f"{' '.join(WAIT)} {text}"
-    return late if said and late.startswith(said) and not text.startswith(said) else text
-
-
 def _heard(
     outcome: Outcome, said: dict[int, str], cut: set[int], whole: dict[int, str], *, broken_in: bool
 ) -> Iterator[str]:
     # A voice that dies within the Pacer's lead leaves the beginning of a word on the line: it is heard, then the whole.
-    heard = [word for word in outcome.heard if word != tone.GARBLED or not outcome.voice_deaths]
+    heard = [word for word in _without_wait(outcome.heard) if word != tone.GARBLED or not outcome.voice_deaths]
     at = 0
     for turn in sorted(said):
         words = said[turn].split()
@@ -269,6 +295,11 @@ def _heard(
             yield f"turn {turn} was cut to {said[turn]!r}, the ear had {count} words of it"
     if heard[at:]:
         yield f"nobody is on record for {' '.join(heard[at:])!r}"
+
+
+def _without_wait(words: Sequence[str]) -> list[str]:
+    """Return words without those that tell the caller to wait: they answer nothing."""
+    return [word for word in words if word not in WAIT]
 
 
 def _losses(outcome: Outcome) -> Iterator[str]:

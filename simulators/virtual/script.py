@@ -28,6 +28,9 @@ PHRASES = {
 NOTICE = PHRASES["repeat_please"].split()
 WAIT = PHRASES["one_moment"].split()
 """Says that something else is on its way: it answers nothing, and may stand between any two pieces of an answer."""
+_AGAIN = {NOTICE[-1], PHRASES["still_there"].split()[-1], PHRASES["apology"].split()[-1]}
+"""The last words of what has a caller say something again."""
+
 LAST_WORD = "done."
 """Ends every answer, so that a caller knows when it is over whatever pauses there are in it."""
 
@@ -231,7 +234,7 @@ class VirtualCaller:
                 mine = f"{self.said[-1][1][-1]}o"
                 if mine in plain and LAST_WORD in words[plain.index(mine) :] and not self.phone.hearing:
                     return
-                if not self.phone.hearing and not self.phone.speaking and {NOTICE[-1], "there"} & set(words):
+                if not self.phone.hearing and not self.phone.speaking and _AGAIN & set(words):
                     asked = len(self.phone.ear.words)
                     self.repeated += 1
                     await trio.sleep(0.2)

@@ -117,7 +117,7 @@ class VirtualRecogniser:
                 await seam.emit(_recognised(hearing.words(ear.words), heard_s, final=True))
                 ear = tone.Ear()
                 continue
-            covered_s = covered_s or ask.start_s
+            covered_s, said_s = covered_s or ask.start_s, said_s or ask.start_s
             for count, frame in enumerate(tone.frames_of(ask.audio)):
                 free_at = await self._free(free_at)
                 start_s = ask.start_s + count * FRAME_S
@@ -305,7 +305,7 @@ class VirtualModel:
             yield ModelEnded(request=request.id, stop="tool_use")
             return
         said = [each.text for each in request.conversation if isinstance(each, AgentSaid) and each.turn == last]
-        for word in _unsaid(self.answer(asked).split(), " ".join(said).split()):
+        for word in unsaid(self.answer(asked).split(), " ".join(said).split()):
             yield ModelText(request=request.id, text=f"{word} ")
             await trio.sleep(self.token_s)
         if "bye" in asked.split():
@@ -315,7 +315,7 @@ class VirtualModel:
         yield ModelEnded(request=request.id, stop="end_turn")
 
 
-def _unsaid(answer: list[str], said: list[str]) -> list[str]:
+def unsaid(answer: list[str], said: list[str]) -> list[str]:
     """Return the words of an answer without those at its beginning with which what was said ends."""
     sizes = range(min(len(answer), len(said)), 0, -1)
     return answer[next((size for size in sizes if said[-size:] == answer[:size]), 0) :]

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 import structlog
 
@@ -208,12 +209,8 @@ def test_two_policies_are_told_side_by_side_with_what_differs(tmp_path: Path) ->
     # The same on both sides has no bar between, what is another has.
     assert re.search(r"is away, for 12 s +3\.00 deepgram +is away", text)
     assert re.search(r"broke off; again at once +\| +3\.00 stt +deepgram broke off; over to local", text)
-    both = json.loads(simulate(Asked(**{**asked_fields(asked), "as_json": True})))
+    both = json.loads(simulate(attrs.evolve(asked, as_json=True)))
     assert both["policy"]["calls"][0]["restarts"]["stt"] > both["against"]["calls"][0]["restarts"]["stt"]
-
-
-def asked_fields(asked: Asked) -> dict[str, object]:
-    return {name: getattr(asked, name) for name in ("outages", "policy", "against", "calls")}
 
 
 def test_no_tool_of_a_business_is_run(tmp_path: Path) -> None:
