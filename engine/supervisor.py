@@ -17,7 +17,7 @@ had that time from its parent already, or is being killed: cancelled, it gives i
 
 And what Erlang leaves to the child: a child may have *alternatives*, others who can do its work. A life is told which
 one it is to use; when the policy gives one up, the next takes over with a window and a backoff of its own, and only
-when none is left does the supervisor give up.
+when none is left does the supervisor give up. Then it is exhausted: the same again, by its parent, would find nobody.
 """
 
 import enum
@@ -270,7 +270,8 @@ class FailedBack(SupervisionEvent):
 class GaveUp(SupervisionEvent):
     """The decision to stop all children and raise: there were too many failures, ``history``, in the window.
 
-    exhausted: or one of a kind that no other try can mend.
+    exhausted: or no other try can mend it, for what kind it was of, for how long it lasted, or because no alternative
+        is left.
     """
 
     reason: str
@@ -634,6 +635,7 @@ class Supervisor:
                 self._start_again(child, now + after_s)
                 self._tell(RestartScheduled(**self._about(child), after_s=after_s))
             case GiveUp(history=history, exhausted=exhausted):
+                exhausted = exhausted or others is not None  # who has alternatives is given up when none is left
                 self._tell(GaveUp(**self._about(child), reason=reason, history=history, exhausted=exhausted))
                 self._fail(GaveUpError(self.name, spec.id, reason, history, exhausted=exhausted), error)
             case _:

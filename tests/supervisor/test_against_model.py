@@ -270,8 +270,9 @@ class Model:
             self.write("FailedOver", child, (was, child.using))
             self.restart(child, self.now)
         elif exceeded or answer != "restart":
-            self.write("GaveUp", child, (answer != "restart", tuple(window)))
-            raise Ended("gave up, exhausted" if answer != "restart" else "gave up")
+            exhausted = answer != "restart" or bool(child.part.alternatives)
+            self.write("GaveUp", child, (exhausted, tuple(window)))
+            raise Ended("gave up, exhausted" if exhausted else "gave up")
         else:
             after_s = self.wait_s if child.streak else 0.0
             child.streak += 1
