@@ -410,6 +410,19 @@ async def test_a_life_that_we_killed_is_not_its_providers_fault_and_one_that_sta
     assert used(rig)[-1] == "b"
 
 
+async def test_each_life_has_to_be_of_use_anew(autojump_clock: trio.testing.MockClock) -> None:
+    does: dict[str, Callable[[], BaseException] | None] = {"a": None, "b": None}
+    rig = Rig(does, policy=attrs.evolve(ONCE, intensity=99))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.supervisor.run)
+        await trio.sleep(0.2)  # of use at 0.1
+        does["a"] = lambda: ProviderDown("away")
+        rig.supervisor.stalled("ear", "no sign of life")
+        await trio.sleep(1.0)
+        nursery.cancel_scope.cancel()
+    assert used(rig) == ["a"] * 4 + ["b"]  # the first says nothing, three were of no use
+
+
 async def test_useful_output_of_a_life_that_is_no_more_is_nobodys(autojump_clock: trio.testing.MockClock) -> None:
     slow = RestartPolicy(intensity=9, period_s=10.0, backoff=Backoff(first_s=0.5, minimum_s=1.0, maximum_s=1.0))
     rig = Rig({"a": lambda: ProviderDown("away")}, policy=slow)
