@@ -663,7 +663,8 @@ class Call:
             tell(event_name(event), **about)
         if isinstance(event, ChildFailed) and (event.supervisor, event.child) == ("tts", "session"):
             self.tell("call", VoiceDied())
-        if isinstance(event, FailedOver) and not self.trunk.gone.is_set():
+        if isinstance(event, FailedOver) and self.cells[event.supervisor].core.owing and not self.trunk.gone.is_set():
+            # To a caller who waits for nothing nothing has happened.
             self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
 
     def _stalled(self, name: str, edge: Edge) -> None:

@@ -45,6 +45,10 @@ class Core(Protocol):
 class SessionCore(Core, Protocol):
     """A core whose actor talks to a vendor through a session."""
 
+    @property
+    def owing(self) -> bool:
+        """Whether somebody on the line waits for what its session does."""
+
     def started(self, session: SessionInfo, now: float) -> tuple[Self, list[object]]:
         """Return what follows a session's connection: the effects ask for all that is owed."""
 

@@ -136,6 +136,11 @@ class STT:
             case _:
                 assert_never(message)
 
+    @property
+    def owing(self) -> bool:
+        """Whether the caller has said something that was not understood yet."""
+        return any(each.voiced for each in self.owed)
+
     def started(self, session: SessionInfo, now: float) -> tuple[Self, list[object]]:
         """Ask the new session for all that no final transcript covers, from a little before it."""
         again = self._again(timed=session.aligned)

@@ -98,6 +98,11 @@ class TTS:
             case _:
                 assert_never(message)
 
+    @property
+    def owing(self) -> bool:
+        """Whether there is something to be said."""
+        return bool(self.pieces)
+
     def started(self, session: SessionInfo, now: float) -> tuple[Self, list[object]]:  # noqa: ARG002
         """Ask the new session for the words that no audio was passed on for, and have the cut one trimmed."""
         pieces: list[Piece] = []

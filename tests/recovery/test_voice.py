@@ -1,5 +1,6 @@
 """Calls whose voice is killed, refused or away: every word once, in order, and how long nothing was heard."""
 
+import math
 import pytest
 import trio
 
@@ -70,6 +71,28 @@ def test_a_voice_that_is_refused_gives_way_to_another_within_a_second() -> None:
     over = next(each for each in scene.call.events if isinstance(each, FailedOver))
     assert over.happened_at < 1.0
     assert scene.said.replace("one moment ", "") == LONG
+
+
+def test_a_caller_who_waits_for_nothing_is_not_asked_to_wait() -> None:
+    voices = (VirtualVoice(vendor="first", door=Door(shut_until=60.0)), VirtualVoice(vendor="second"))
+    scene = Scene(voices=voices, actors=QUICK).run()
+    assert any(isinstance(each, FailedOver) for each in scene.call.events)
+    assert scene.said == LONG
+
+
+def test_a_caller_who_waits_for_the_rest_is_asked_to() -> None:
+    door = Door()
+
+    async def shut(scene: Scene) -> None:
+        await scene.heard_words(3)
+        door.shut_until = math.inf
+        scene.kill_voice()
+
+    voices = (VirtualVoice(vendor="first", door=door, pace=1.1), VirtualVoice(vendor="second"))
+    scene = Scene(voices=voices, actors=QUICK).run(shut)
+    assert "one moment" in scene.said
+    rest = scene.said.replace("one moment", "").split()
+    assert [word for word in rest if word in LONG.split()] == LONG.split()
 
 
 def test_a_voice_that_is_away_for_long_says_the_rest_when_it_is_back() -> None:
