@@ -1,6 +1,7 @@
 """Calls whose voice is killed, refused or away: every word once, in order, and how long nothing was heard."""
 
 import math
+
 import pytest
 import trio
 
