@@ -24,7 +24,7 @@ _SHIFTS_S: Final = (0.0, 0.06, -0.06, 0.12, -0.12)
 # A word that only one of the two heard, and one of which nothing or a piece was heard, because the audio begins in it.
 _UNMATCHED: Final = 8.0
 _CUT: Final = 1.0
-# One word that the other heard as two, which touch.
+# One word that the other heard as two, which touch and are written as the one is.
 _SPLIT: Final = 2.0
 _TOUCHING_S: Final = 0.03
 # One word in fifteen is heard as another the second time; two words that follow each other are seldom the same.
@@ -80,9 +80,9 @@ def _best(  # noqa: PLR0913, PLR0917 - one step of the search, apart for its len
         row = [costs[0] + missed]
         for at, other in enumerate(heard):
             least = min(costs[at] + _apart(this, other), costs[at + 1] + missed, row[at] + extra)
-            if at and (two := pairs[at - 1]) is not None:
+            if at and (two := pairs[at - 1]) is not None and two.text == this.text:
                 least = min(least, costs[at - 1] + _apart(this, two) + _SPLIT)
-            if both is not None:
+            if both is not None and both.text == other.text:
                 least = min(least, before[at] + _apart(both, other) + _SPLIT)
             row.append(least)
         before, costs, last = costs, row, this
