@@ -35,6 +35,10 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType({"refused": Answer.NEXT,
 """By default a refusal goes to the next alternative, because the same again meets the same; all else is tried again."""
 
 
+ATTEMPT_S: Final = 10.0
+"""No attempt takes longer to fail: three times what a connection may take, or a first sign of life."""
+
+
 def kinds_of(error: BaseException | None) -> tuple[str, ...]:
     """Return what kinds of failure an error is, the most special first; an error that does not say is a "crash"."""
     kinds: tuple[str, ...] = getattr(error, "kinds", ("crash",))
@@ -90,7 +94,8 @@ class RestartPolicy:
     reasons: what a kind of failure leads to; of a failure's kinds the first that stands here decides, without one it is
         a restart.
     patience_s: from the first of failures that were all of no use to the last that is borne. Failures that each take
-        seconds, as where nobody answers, may be too rare for the window, and would be borne for ever.
+        seconds, as where nobody answers, may be too rare for the window, and would be borne for ever. A life of more
+        than ``ATTEMPT_S`` was well, though nobody may have wanted anything of it: patience begins anew.
     """
 
     intensity: int = attrs.field(default=5, validator=ge(0))
@@ -157,9 +162,10 @@ class RestartState:
     # Invariant: oldest first, and at the last failure none was older than the longest window that was ever asked for.
     failures: tuple[Failure, ...] = ()
     looked_back_s: float = 0.0
-    # Restarts in a row that were of no use, and when the first of their failures was, by child. Invariant: no zeros.
+    # Restarts in a row that were of no use, by child. Invariant: no zeros.
     streaks: Mapping[str, int] = attrs.field(factory=dict)
-    since: Mapping[str, float] = attrs.field(factory=dict)
+    # When the first failure was of those that patience is counted for, and when the last life began, by child.
+    trying: Mapping[str, tuple[float, float]] = attrs.field(factory=dict)
 
     def failed(  # noqa: PLR0913 - what is known of a failure
         self,
@@ -186,7 +192,10 @@ class RestartState:
         failures = (*_within(looked_back_s, self.failures, now), Failure(failed_at=now, child=child, reason=reason))
         after = attrs.evolve(self, failures=failures, looked_back_s=looked_back_s)
         history = _within(policy.period_s, failures, now)
-        lasts_s = now - self.since.get(child, now)
+        first_at, begun_at = self.trying.get(child, (now, now))
+        if now - begun_at > ATTEMPT_S:
+            first_at = now
+        lasts_s = now - first_at
         exceeded = len(history) > policy.intensity or lasts_s > policy.patience_s
         if answer is not Answer.END and standby and (better or exceeded or answer is Answer.NEXT):
             others = tuple(each for each in failures if each.child != child)
@@ -196,9 +205,14 @@ class RestartState:
             return after, GiveUp(reason=reason, history=history, exhausted=exhausted)
         streak = self.streaks.get(child, 0)
         seed, chance = splitmix64(self.seed)
-        since = {child: now, **self.since}
-        after = attrs.evolve(after, seed=seed, streaks={**self.streaks, child: streak + 1}, since=since)
-        return after, Restart(after_s=(backoff or policy.backoff).wait_s(streak, chance))
+        after_s = (backoff or policy.backoff).wait_s(streak, chance)
+        after = attrs.evolve(
+            after,
+            seed=seed,
+            streaks={**self.streaks, child: streak + 1},
+            trying={**self.trying, child: (first_at, now + after_s)},
+        )
+        return after, Restart(after_s=after_s)
 
     def useful(self, *, child: str = "") -> Self:
         """Return the state after useful output: the child's next restart is a first one again.
@@ -207,7 +221,7 @@ class RestartState:
         """
         if child not in self.streaks:
             return self  # called for every chunk of output, so the common case costs a look-up
-        return attrs.evolve(self, streaks=_without(child, self.streaks), since=_without(child, self.since))
+        return attrs.evolve(self, streaks=_without(child, self.streaks), trying=_without(child, self.trying))
 
     def with_policy(self, policy: RestartPolicy) -> Self:
         """Return the state under another policy, which the next decision obeys."""

@@ -449,3 +449,13 @@ def test_patience_begins_anew_with_another_alternative() -> None:
     assert decision == FailOver()
     _, decision = state.failed("nobody answers", 9)
     assert isinstance(decision, Restart)
+
+
+def test_a_life_that_was_only_idle_does_not_use_up_patience() -> None:
+    state = RestartState(policy=RestartPolicy(intensity=9, period_s=60.0, patience_s=5.0, backoff=STEADY))
+    for failed_at in (0, 20, 40):  # closed by a vendor that had nothing to do
+        state, decision = state.failed("nothing to say in time", failed_at)
+        assert isinstance(decision, Restart)
+    for failed_at, borne in ((43, True), (45, True), (46, False)):
+        state, decision = state.failed("nobody answers", failed_at)
+        assert isinstance(decision, Restart) is borne
