@@ -51,9 +51,10 @@ OF_THE_REQUEST: Final = frozenset({"400", "413", "422", "invalid_request_error",
 
 @attrs.define(eq=False)
 class _Request:
-    """A request that is under way. of_use: something came of it."""
+    """A request that is under way. providers: as it sees them. of_use: something came of it."""
 
     model: Model
+    providers: Providers
     of_use: bool = False
 
 
@@ -76,7 +77,6 @@ class Errands:
     log: structlog.stdlib.BoundLogger
     watch: Watch = attrs.field(factory=Watch)
     supervisor: Supervisor = attrs.field(init=False)
-    _providers: Providers = attrs.field(init=False)
     # By the request's id.
     _requests: dict[str, _Request] = attrs.field(init=False, factory=dict)
     # How to cancel each errand that is under way, by its child's id.
@@ -86,7 +86,6 @@ class Errands:
 
     def __attrs_post_init__(self) -> None:
         self.supervisor = Supervisor(name="errands", specs=(), on_event=self._event)
-        self._providers = self.health.of("llm", [model.vendor for model in self.models])
 
     def put(self, ask: object) -> None:
         """Begin or end an errand: a port. Never waits, never raises while the call is open."""
@@ -118,8 +117,10 @@ class Errands:
 
     def _ask(self, ask: AskModel) -> None:
         """Begin a request to the best model that is left, or to the first if none is."""
-        vendor = self._providers.choose(without=ask.without)
-        request = _Request(next((each for each in self.models if each.vendor == vendor), self.models[0]))
+        providers = self.health.of("llm", [model.vendor for model in self.models])
+        vendor = providers.choose(without=ask.without)
+        model = next((each for each in self.models if each.vendor == vendor), self.models[0])
+        request = _Request(model, providers)
         self._requests[ask.request] = request
         self.tell_agent(ModelAsked(request=ask.request, vendor=request.model.vendor))
         self._begin(f"model {ask.request}", partial(self._reply, ask, request))
@@ -130,7 +131,7 @@ class Errands:
         self.log.warning("model_stalled", request=name, vendor=request.model.vendor)
         self.watch.metrics.vendor_failed(request.model.vendor, "request", "slow")
         if not request.of_use:
-            self._providers.failed(request.model.vendor)
+            request.providers.failed(request.model.vendor)
 
     def close(self) -> None:
         """Begin none any more."""
@@ -154,7 +155,7 @@ class Errands:
             async for event in events:
                 if not request.of_use:
                     request.of_use = True
-                    self._providers.useful(request.model.vendor)
+                    request.providers.useful(request.model.vendor)
                 self.tell_agent(event)
 
     async def _run(self, call: CallTool, *, task_status: Incarnation) -> None:
@@ -185,6 +186,6 @@ class Errands:
         """Let the process know what the end of a request says about its model."""
         kinds = set(kinds_of(event.error)) if isinstance(event, ChildFailed) else set()
         if isinstance(event, ChildFailed) and not request.of_use and not kinds & OF_THE_REQUEST:
-            self._providers.failed(request.model.vendor, lasting="refused" in kinds)
+            request.providers.failed(request.model.vendor, lasting="refused" in kinds)
         else:
-            self._providers.released(request.model.vendor)
+            request.providers.released(request.model.vendor)
