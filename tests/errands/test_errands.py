@@ -364,7 +364,7 @@ async def test_the_probe_is_given_back_when_it_is_cancelled_and_its_first_words_
     with capture_logs():
         async with serving(Rig(SlowModel(fails={}))) as rig:
             for _ in range(2):
-                rig.errands._providers.failed("slow")
+                rig.health.of("llm", ("slow",)).failed("slow")
             await trio.sleep(15.0)
             rig.ask("r1")
             assert rig.health.breaker("llm", "slow").circuit is Circuit.HALF_OPEN
