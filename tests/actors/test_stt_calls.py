@@ -7,9 +7,10 @@ import attrs
 import pytest
 import structlog
 
-from engine.call import Plan
+from engine.call import ActorPolicy, CallPolicy, Plan
 from engine.messages.conversation import CallerSaid
 from engine.messages.records import Counted, Timing
+from engine.policy import RestartPolicy
 from engine.watch import Watch
 from simulators.virtual.call import play
 from simulators.virtual.faults import Fault, KillSession, Outage
@@ -64,7 +65,9 @@ def called(
     )
 
     def replan(plan: Plan) -> Plan:
-        return attrs.evolve(plan, recognisers=(recogniser(seed),), watch=report)
+        # There is no other vendor: this one is tried again for as long as it refuses.
+        policy = CallPolicy(actors={"stt": ActorPolicy(policy=RestartPolicy(intensity=50))})
+        return attrs.evolve(plan, recognisers=(recogniser(seed),), watch=report, policy=policy)
 
     return play(seed, script=script, faults=faults, replan=replan), report
 
