@@ -293,6 +293,7 @@ VoiceId: TypeAlias = Annotated[
 ]
 Intensity: TypeAlias = Annotated[int, _whole(0, 1000)]
 Period: TypeAlias = Annotated[float, _seconds(0.1, 3600)]
+Borne: TypeAlias = Annotated[float, _seconds(0.1, 3600)]
 Wait: TypeAlias = Annotated[float, _seconds(0, 60)]
 Factor: TypeAlias = Annotated[float, _number("a number", 1, 100)]
 Stop: TypeAlias = Annotated[float, _seconds(0, 60)]
@@ -420,11 +421,15 @@ def _with_usual(reasons: Mapping[str, Answer]) -> Mapping[str, Answer]:
 
 @attrs.frozen(kw_only=True)
 class ActorSettings:
-    """How one actor and its session are restarted. `shutdown_s`: what it may take to stop."""
+    """How one actor and its session are restarted.
+
+    patience_s: how long failures are borne that were all of no use. shutdown_s: what it may take to stop.
+    """
 
     restart: RestartType = RestartType.PERMANENT
     intensity: Intensity = 5
     period_s: Period = 10.0
+    patience_s: Borne = 20.0
     backoff: Backoff = Backoff()
     reasons: Reasons = attrs.field(factory=dict)
     shutdown_s: Stop = 2.0
@@ -433,7 +438,11 @@ class ActorSettings:
     def policy(self) -> RestartPolicy:
         """The same, as the supervisor takes it."""
         return RestartPolicy(
-            intensity=self.intensity, period_s=self.period_s, backoff=self.backoff, reasons=self.reasons
+            intensity=self.intensity,
+            period_s=self.period_s,
+            backoff=self.backoff,
+            reasons=self.reasons,
+            patience_s=self.patience_s,
         )
 
 
@@ -453,27 +462,42 @@ class RestartOverride:
 
     intensity: Intensity | None = None
     period_s: Period | None = None
+    patience_s: Borne | None = None
     backoff: BackoffOverride | None = None
     reasons: Reasons = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class LastOverride(RestartOverride):
+    """What differs for the last vendor of a list, behind which nobody stands, and for the actor's own crashes.
+
+    It is tried for as long as a caller bears silence after "one moment", however many tries that are.
+    """
+
+    intensity: Intensity = 60
+    period_s: Period = 60.0
+    patience_s: Borne = 20.0
 
 
 @attrs.frozen(kw_only=True)
 class SttSettings(ActorSettings):
     """The recogniser's. `last`: of the last of its vendors and of its own crashes; `vendors`: of one."""
 
+    patience_s: Borne = 5.0
     reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
-    last: RestartOverride = RestartOverride()
+    last: LastOverride = LastOverride()
     vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("stt"))] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class TtsSettings(ActorSettings):
-    """The voice's, likewise: with another behind it, one gives up within a second. See `_PATIENT`."""
+    """The voice's, likewise: with another behind it, one is given up within a second."""
 
     intensity: Intensity = 2
     period_s: Period = 5.0
+    patience_s: Borne = 2.0
     reasons: Reasons = attrs.field(factory=dict, converter=_with_usual)
-    last: RestartOverride = RestartOverride()
+    last: LastOverride = LastOverride()
     vendors: Annotated[Mapping[str, RestartOverride], _Must(_overridden("tts"))] = attrs.field(factory=dict)
 
 
@@ -488,11 +512,6 @@ class ActorsSettings:
     tts: TtsSettings = TtsSettings()
     pacer: ActorSettings = ActorSettings()
 
-
-_PATIENT: Final = RestartOverride(intensity=5, period_s=30.0)
-"""The last voice of a list, and the actor itself, as long as nothing else is said of how many restarts there may be:
-what is given up within a second has another behind it. 30.0: six attempts that each take the 3 s that a connection may
-take fit into it, so that those are counted too."""
 
 ACTORS: Final = tuple(field.name for field in attrs.fields(ActorsSettings))
 SESSIONS: Final = ("stt", "tts")
@@ -564,9 +583,7 @@ class Settings:
         own: ActorOverride | None = getattr(tenant.actors, actor) if tenant else None
         is_last = not vendor or vendor in self.vendors_of(tenant, actor)[-1:]
         settled = ActorSettings(**{key: getattr(engine, key) for key in _RESTART})
-        as_shipped = isinstance(engine, TtsSettings) and (engine.intensity, engine.period_s) == _QUICK
-        usual = _PATIENT if is_last and as_shipped else None
-        settled = _over(settled, [usual, *_below_actor(engine, vendor, is_last=is_last)])
+        settled = _over(settled, _below_actor(engine, vendor, is_last=is_last))
         return _over(settled, [own, *_below_actor(own, vendor, is_last=is_last)])
 
     def agent_of(self, tenant: "Tenant | None") -> AgentPolicy:
@@ -579,7 +596,6 @@ class Settings:
 
 
 _RESTART: Final = tuple(field.name for field in attrs.fields(ActorSettings))
-_QUICK: Final = (TtsSettings().intensity, TtsSettings().period_s)
 
 
 def _below_actor(said: object, vendor: str, *, is_last: bool) -> list[RestartOverride | None]:
@@ -1011,6 +1027,9 @@ def _below(at: KeyPath, error: Exception) -> KeyPath:
 
 _OF_SESSIONS: Final = ("vendors", "last")
 
+LONGEST_BORNE_S: Final = 300.0
+"""Five minutes: nobody listens to a silence for that long."""
+
 
 def written(key: KeyPath) -> str:
     """Return a path as an operator would write it, such as `call.stt[0]`."""
@@ -1086,11 +1105,12 @@ _READER: Final = _reader()
 class _Ladder:
     """The ladder that a failing vendor's calls go down, checked for each tenant: every step must lead to the next.
 
-    A step is left when its failures exceed its intensity. Against the worst there is, a vendor that fails at once each
-    time (attempts of 0 s) and for ever, that must come about: with each wait as long as it is on average, more than
-    `intensity` failures have to fall within `period_s`. Otherwise the step is stood on for ever, but for luck, though
-    another vendor or `on_exhausted` comes after it. Attempts that take time make failures rarer: what a policy bears of
-    those for ever is what `holdfast config explain` calls its sustained rate.
+    A step is left when its failures exceed its window or its patience, whichever comes first, and patience always
+    comes. What is refused is a step that is stood on for longer than `LONGEST_BORNE_S` by one that fails at once each
+    time (attempts of 0 s, waits as long as they are on average): that long a caller hears nothing at all.
+
+    Only an actor whose own code fails goes up to the call again when its window is exceeded, and the call starts it
+    anew, window, patience and all. So that must come to an end by the call's own window, or by patience before.
     """
 
     settings: Settings
@@ -1144,36 +1164,37 @@ class _Ladder:
                     place = self._place(tenant, actor, "", ("reasons", kind))
                     yield f'{place}: "next": nobody can take over from {actor}; expected "restart" or "end"'
             policy = settled.policy
-            if run_s(policy) > policy.period_s:
-                most = next(each for each in range(policy.intensity, -1, -1) if run_s(policy, each) <= policy.period_s)
+            exceeded_s = window_s(policy)
+            borne_s = min(exceeded_s, policy.patience_s)
+            if borne_s > LONGEST_BORNE_S:
+                place = self._place(tenant, actor, vendor, ("patience_s",))
                 yield (
-                    f"{self._place(tenant, actor, vendor, ('intensity',))}: {policy.intensity} is never exceeded: one "
-                    f"that fails at once every time fails {most + 1} times in period_s = {policy.period_s:g}, for the "
-                    f"waits between (backoff) last {run_s(policy):.1f} s on average; expected {most} at most, or a "
-                    f"period_s of {_upwards(run_s(policy)):g} or more"
+                    f"{place}: one that fails at once every time would be borne for {borne_s:.0f} s, because "
+                    f"{policy.intensity} restarts in {policy.period_s:g} s are {_when(exceeded_s)}; expected "
+                    f"{LONGEST_BORNE_S:g} at most"
                 )
 
     def _call(self, tenant: Tenant | None) -> Iterator[str]:
-        """Check that a call gives up an actor that gives up time and again, once all its vendors are spent."""
+        """Check that a call gives up an actor whose own code makes it give up time and again."""
         call = self.settings.supervisor
         for actor in ACTORS:
-            names = self.settings.vendors_of(tenant, actor) if actor in SESSIONS else ("",)
             try:
-                policies = [self.settings.restart_policy(tenant, actor, name) for name in names]
+                policy = self.settings.restart_policy(tenant, actor)
             except ValueError:
                 continue  # it has been told
-            if any(run_s(each) > each.period_s for each in policies):
-                continue  # it too
-            life_s = sum(map(run_s, policies))
-            ladder_s = call.intensity * life_s + run_s(call.policy)
+            life_s = window_s(policy)
+            if life_s > min(policy.patience_s, LONGEST_BORNE_S):
+                continue  # the end of patience is the call's; or it has been told
+            ladder_s = call.intensity * life_s + sum(_waits_s(call.policy)[: call.intensity])
             if ladder_s > call.period_s:
                 keys = [("supervisor", "intensity"), ("supervisor", "period_s")]
                 said = self.sources.engine is not None and any(map(self.sources.engine.has, keys))
-                place = self.sources.place(keys) if said else self._place(tenant, actor, names[-1], ("intensity",))
+                place = self.sources.place(keys) if said else self._place(tenant, actor, "", ("intensity",))
                 yield (
-                    f"{place}: a call would bear it for ever, and on_exhausted never come: {actor} gives up after "
-                    f"{life_s:.1f} s on average, so the {call.intensity} times that supervisor.intensity bears, and "
-                    f"one more, take {ladder_s:.0f} s, and supervisor.period_s is {call.period_s:g}"
+                    f"{place}: a call would bear it for ever, and on_exhausted never come: if its own code fails at "
+                    f"once every time, {actor} gives up after {life_s:.1f} s on average, so the {call.intensity} times "
+                    f"that supervisor.intensity bears, and one more, take {ladder_s:.0f} s, and supervisor.period_s is "
+                    f"{call.period_s:g}; expected less, or a patience_s of {actor} that is over before"
                 )
                 return
 
@@ -1187,19 +1208,24 @@ class _Ladder:
         return self.sources.place(said, tenant=_id(tenant), otherwise=(*tables[-1], *keys[0]))
 
 
-def run_s(policy: RestartPolicy, intensity: int | None = None) -> float:
-    """Return how long a run of failures takes that exceeds the intensity, if attempts take no time, on average.
+def window_s(policy: RestartPolicy) -> float:
+    """Return how long failures are borne until they exceed the window, or infinity, if attempts take no time.
 
-    That is the waits between the failures: those from the first on, or from the second where that is a shorter run, for
-    waits grow and only the first is of another kind.
+    From the first failure, and on average of the waits. Waits grow, and only the first is of another kind: the window
+    is exceeded by the first failures, or by those from the second on, or never.
     """
-    count = policy.intensity if intensity is None else intensity
-    waits = [policy.backoff.wait_s(streak, 0.5) for streak in range(count + 1)]
-    return min(sum(waits[:count]), sum(waits[1:])) if count else 0.0
+    count, waits = policy.intensity, _waits_s(policy)
+    runs = (first for first in (0, 1) if sum(waits[first : first + count]) <= policy.period_s)
+    return next((sum(waits[: first + count]) for first in runs), math.inf)
 
 
-def _upwards(seconds: float) -> float:
-    return math.ceil(seconds * 10) / 10
+def _waits_s(policy: RestartPolicy) -> Sequence[float]:
+    """Return how long each wait is on average, until the window is exceeded by those from the second on."""
+    return [policy.backoff.wait_s(streak, 0.5) for streak in range(policy.intensity + 1)]
+
+
+def _when(exceeded_s: float) -> str:
+    return "never exceeded" if math.isinf(exceeded_s) else f"exceeded only after {exceeded_s:.0f} s"
 
 
 def _id(tenant: Tenant | None) -> str:

@@ -9,12 +9,12 @@ import attrs
 import pytest
 
 from engine.policy import EXHAUSTED
-from engine.settings import ACTORS, Settings, settable
+from engine.settings import ACTORS, SESSIONS, ActorsSettings, Settings, settable
 from holdfast.reload import SETTABLE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/policies.md").read_text(encoding="utf-8")
-# Tables that differ only where somebody says so, and the backoffs, which are the same for all.
+# Tables of their own, and what is empty unless somebody says something.
 NOT_ROWS = {"last", "vendors"}
 
 
@@ -37,7 +37,13 @@ def in_the_settings() -> dict[str, dict[str, object]]:
     del tables["actors"]
     backoffs = [actors[f"actors.{name}"].pop("backoff") for name in ACTORS]
     assert backoffs == [backoffs[0]] * len(ACTORS)
-    return {**tables, **actors, "actors.stt.backoff": dict(values(settings.actors.stt.backoff))}
+    lasts = {f"actors.{name}.last": dict(said(settings.actors, name)) for name in SESSIONS}
+    return {**tables, **actors, **lasts, "actors.stt.backoff": dict(values(settings.actors.stt.backoff))}
+
+
+def said(actors: ActorsSettings, name: str) -> Iterator[tuple[str, object]]:
+    """Yield what is said of the last, without what only a file could say."""
+    return ((key, value) for key, value in values(getattr(actors, name).last) if value)
 
 
 def rows(value: object, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, object]]]:

@@ -200,7 +200,7 @@ def test_an_actors_table_is_a_restart_policy(tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text("[actors.tts]\nintensity = 2\nperiod_s = 5\nbackoff = { maximum_s = 0.5 }")
     actors = load_settings(tmp_path / "engine.toml").actors
     assert (actors.tts.intensity, actors.tts.period_s, actors.tts.backoff) == (2, 5.0, Backoff(maximum_s=0.5))
-    assert actors.agent.policy == RestartPolicy(reasons={})
+    assert actors.agent.policy == RestartPolicy(reasons={}, patience_s=20.0)
 
 
 def test_the_engine_and_its_tenants_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
