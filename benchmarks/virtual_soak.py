@@ -58,6 +58,7 @@ class Told:
     seed: int
     on_wires: bool
     is_costly: bool
+    may_end: bool
     faults: tuple[str, ...]
     ended: str
     wrong: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ def tell(call: Soaked) -> Told:
             seed=call.seed,
             on_wires=call.on_wires,
             is_costly=call.is_costly,
+            may_end=call.may_end,
             faults=faults,
             ended="raised",
             wrong=(wrong,),
@@ -94,6 +96,7 @@ def tell(call: Soaked) -> Told:
         seed=call.seed,
         on_wires=call.on_wires,
         is_costly=call.is_costly,
+        may_end=call.may_end,
         faults=faults,
         ended=outcome.reason or "",
         wrong=tuple(judged(call, outcome)),
@@ -150,6 +153,7 @@ def figures(told: Sequence[Told]) -> dict[str, Any]:
     return {
         "calls": len(told),
         "survived": sum(_survived(each) for each in told),
+        "ended_as_the_policy_has_it": sum(each.may_end and each.ended == "gave_up" for each in told),
         "hung": sum(each.hung for each in told),
         "tasks_left": sum(each.tasks_left for each in told),
         "tools_run_twice": sum(each.tools_twice for each in told),
@@ -199,6 +203,7 @@ def page(found: Mapping[str, Any]) -> str:
         held, free = each["of_which_nothing_may_be_lost"], each["of_which_words_may_be_lost"]
         rows["calls"].append(each["calls"])
         rows["survived"].append(each["survived"])
+        rows["ended because none of a vendor list was left"].append(each["ended_as_the_policy_has_it"])
         rows["hung"].append(each["hung"])
         rows["tasks left"].append(each["tasks_left"])
         rows["tools run twice"].append(each["tools_run_twice"])
@@ -217,7 +222,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"{found['machine']}; Python {found['python']}; {found['date']}; seed {found['seed']}; {found['took_s']} s on "
         f"{found['processes']} processes. One to three faults a call, of all kinds, on all six actors, all vendors and "
         "all kinds of connection. One in eight has what a vendor said dropped, doubled or garbled, or an actor's step "
-        "raise several times: then words may be lost."
+        "raise several times, or has a whole vendor list refuse for long: then words, or the call, may be lost."
     )
     lines = [
         "# Virtual soak",

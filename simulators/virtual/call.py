@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from engine.actors.agent import REPEAT, Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
-from engine.call import Call, Cores, Plan
+from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
 from engine.messages.conversation import CallerSaid
@@ -32,6 +32,7 @@ from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sent
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, Synthesised, SynthesisEnded
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+from engine.policy import RestartPolicy
 from engine.supervisor import SupervisionEvent, Supervisor
 from engine.wiring import Edge, Port
 from simulators.virtual.faults import (
@@ -144,6 +145,12 @@ class VirtualCall(NotedCall):
     supervisor_type: ClassVar[type[Supervisor]] = SeededSupervisor
 
 
+PATIENT = CallPolicy(
+    actors={name: ActorPolicy(policy=RestartPolicy(intensity=30, period_s=10.0)) for name in ("stt", "tts")}
+)
+"""Who has one vendor alone waits for it: when a list is at its end, so is the call."""
+
+
 class Lagging(Protocol):
     """A loop that lags, by these dice."""
 
@@ -239,6 +246,7 @@ class _Playing:
             call_sid="CA" + "0" * 32,
             prompt="",
             greeting="",
+            policy=PATIENT,
             cores=Cores(
                 pacer=Pacer(clips=clips),
                 agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0)),

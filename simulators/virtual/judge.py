@@ -246,7 +246,8 @@ def _speech(outcome: Outcome) -> Iterator[str]:
             said[each.turn] = f"{said[each.turn]} {each.text}" if each.turn in said else each.text
             cut |= {each.turn} if each.interrupted else set()
     words = {turn: _without_wait(text.split()) for turn, text in said.items()}
-    said = {turn: " ".join(each) for turn, each in words.items() if each}  # who heard nothing else was not answered
+    # Who heard nothing else was not answered; but what was cut after it may have begun.
+    said = {turn: " ".join(each) for turn, each in words.items() if each or turn in cut}
     broken_in = outcome.cut_short or outcome.repeated > 0 or outcome.broken_in
     whole = {turn: answer(text) for turn, text in asked.items()}
     for turn, text in whole.items():

@@ -84,8 +84,12 @@ def _moment(dice: random.Random) -> dict[str, float | str]:
             return {"at": round(dice.random() * 9.0, 3)}
 
 
+FIRST: Final = ("deepgram", "elevenlabs", "anthropic")
+"""Behind each of them there is another."""
+
+
 def _vendor(dice: random.Random) -> str:
-    return dice.choice(("deepgram", "elevenlabs", "anthropic", "local", *CONNECTIONS))
+    return dice.choice((*FIRST, "local", *CONNECTIONS))
 
 
 def _anybody(dice: random.Random) -> str:
@@ -95,10 +99,12 @@ def _anybody(dice: random.Random) -> str:
 HARMLESS: Final[Sequence[Callable[[random.Random], AnyFault]]] = (
     lambda dice: Kill(_anybody(dice), **_moment(dice)),  # type: ignore[arg-type]
     lambda dice: Kill(_vendor(dice), **_moment(dice)),  # type: ignore[arg-type]
-    lambda dice: Refuse(_vendor(dice), lasts_s=round(0.5 + dice.random() * 4.5, 3), **_moment(dice)),  # type: ignore[arg-type]
+    lambda dice: Refuse(dice.choice(FIRST), lasts_s=round(0.5 + dice.random() * 4.5, 3), **_moment(dice)),  # type: ignore[arg-type]
+    # So short that the last of a list is not given up: see `_policy`.
+    lambda dice: Refuse(_vendor(dice), lasts_s=round(dice.random() * 0.5, 3), **_moment(dice)),  # type: ignore[arg-type]
     # Not by all of a list: then the policy ends the call.
     lambda dice: Refuse(
-        dice.choice(("deepgram", "elevenlabs", "anthropic")),
+        dice.choice(FIRST),
         lasts_s=round(0.5 + dice.random() * 4.5, 3),
         failing="refused",
         code=dice.choice(("401", "429", "529", "")),
@@ -134,8 +140,12 @@ COSTLY: Final[Sequence[Callable[[random.Random], AnyFault]]] = (
     lambda dice: Drop(dice.choice(tuple(CONNECTIONS)), **_moment(dice)),  # type: ignore[arg-type]
     lambda dice: Duplicate(dice.choice(tuple(CONNECTIONS)), **_moment(dice)),  # type: ignore[arg-type]
     lambda dice: Garble(dice.choice(tuple(CONNECTIONS)), **_moment(dice)),  # type: ignore[arg-type]
+    lambda dice: Refuse(dice.choice(tuple(CONNECTIONS)), lasts_s=round(1.0 + dice.random() * 9.0, 3), **_moment(dice)),  # type: ignore[arg-type]
 )
-"""Faults that may cost words: what a vendor never said, or an actor's step that raises time and again."""
+"""Faults that may cost words, or the call: what a vendor never said, a step that raises time and again, nobody left."""
+
+LONG_S: Final = 0.6
+"""After which a whole list that refuses may be at its end: five waits of 0.1 s at least, and their attempts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -149,7 +159,15 @@ class Soaked:
     @property
     def is_costly(self) -> bool:
         """Whether words may be missing."""
-        return self.is_mangled or any(isinstance(each, Raise) and each.in_a_row > 1 for each in self.faults)
+        raises = any(isinstance(each, Raise) and each.in_a_row > 1 for each in self.faults)
+        return raises or self.is_mangled or self.may_end
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the policy may end it, because none of a list is left."""
+        return any(
+            isinstance(each, Refuse) and each.on in CONNECTIONS and each.lasts_s > LONG_S for each in self.faults
+        )
 
     @property
     def is_mangled(self) -> bool:
@@ -272,7 +290,9 @@ def soak(call: Soaked, script: VirtualScript | None = None) -> Outcome:
 
 def judged(call: Soaked, outcome: Outcome) -> list[str]:
     """Return what is wrong with a call, a sentence each."""
-    found = list(lasting(outcome) if call.is_mangled else wrongs(outcome))
+    if call.may_end and outcome.reason == "gave_up" and not outcome.hung:
+        return [why for why in lasting(outcome) if "gave_up" not in why]
+    found = list(lasting(outcome) if call.is_mangled or call.may_end else wrongs(outcome))
     if not call.is_costly and not outcome.clean:
         found.append(f"it lost {outcome.lost}, and {outcome.bare} cores were bare")
     return found

@@ -155,12 +155,12 @@ def test_a_model_that_breaks_off_in_the_middle_of_an_answer_goes_on(tmp_path: Pa
 
 def test_a_call_whose_vendors_stay_away_is_lost_with_the_silence_before_it(tmp_path: Path) -> None:
     (call,) = played(tmp_path, "elevenlabs:3s+ever", "local:3s+ever", calls=1).calls
-    assert (call.ended, call.is_lost) == ("gave_up", True)
+    assert (call.ended, call.is_lost) == ("the caller gave up", True)
     ((start_s, end_s),) = call.dead_air[-1:]
-    assert end_s - start_s > 2.0
+    assert end_s - start_s > 15.0
     text = simulate(Asked(outages=["elevenlabs:3s+ever", "local:3s+ever"], policy=written(tmp_path), calls=1))
-    assert re.search(r"silence    dead air, \d\.\d s", text)
-    assert "1, 1 lost: call 1 is given up, with an apology" in text
+    assert re.search(r"silence    dead air, \d+\.\d s", text)
+    assert "1, 1 lost: call 1 the caller gave up" in text
 
 
 def test_a_tenants_own_policy_is_the_one_that_is_tried(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ CASES = (
         ),
     ),
     Case(
-        name="the actor itself is given up, and begins anew",
+        name="none is left",
         actor="stt",
         outage=Outage(vendor="deepgram", at_s=2.3, lasts_s=2.65),
         settings=settings(stt=("deepgram",), actors=ActorsSettings(stt=SttSettings(intensity=3, period_s=10.0))),
