@@ -59,7 +59,7 @@ from simulators.elevenlabs import ElevenLabsSimulator
 from simulators.trial import Scenario, written
 from simulators.virtual.call import House, NotedCall, play
 from simulators.virtual.judge import Outcome, lasting, wrongs
-from simulators.virtual.script import VirtualScript, answer
+from simulators.virtual.script import answer
 from simulators.virtual.vendors import VirtualModel, VirtualRecogniser, VirtualVoice, unsaid
 
 SETTINGS: Final = Settings(
@@ -275,14 +275,13 @@ def _with_vendors(plan: Plan) -> Plan:
     )
 
 
-def soak(call: Soaked, script: VirtualScript | None = None) -> Outcome:
-    """Play a call."""
+def soak(call: Soaked, *, change: Callable[[Plan], Plan] = lambda plan: plan) -> Outcome:
+    """Play a call. change: what it is opened with."""
     house: dict[str, House] = {"house": wires} if call.on_wires else {}
     outcome = play(
         call.seed,
-        script=script,
         call_type=partial(SoakCall, faults=call.faults, seed=call.seed),
-        replan=_with_vendors,
+        replan=lambda plan: change(_with_vendors(plan)),
         **house,  # type: ignore[arg-type]
     )
     return attrs.evolve(outcome, faults=call.faults)
