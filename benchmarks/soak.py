@@ -1,4 +1,4 @@
-"""`just soak --sockets`: a thousand calls, 25 at a time, whose callers hang up whenever they like; what is left of them.
+"""`just soak --sockets`: a thousand calls, 25 at a time, whose callers hang up when they like; what is left of them.
 
 just soak --sockets                    a thousand calls, kept in benchmarks/results/soak.json and soak.md: six minutes
 just soak --sockets --calls 100        fewer, shown and not kept
