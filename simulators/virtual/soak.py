@@ -41,8 +41,8 @@ from engine.faults import (
 )
 from engine.faulty import FaultyCall
 from engine.faulty.call import FaultyLoop
-from engine.loop import Loop
-from engine.mailbox import Envelope
+from engine.loop import Kind, Loop
+from engine.mailbox import Core, Envelope
 from engine.messages.errors import ConfigError
 from engine.messages.turns import BargedIn
 from engine.providers.claude import ClaudeModel
@@ -50,6 +50,7 @@ from engine.providers.deepgram import DeepgramRecogniser
 from engine.providers.elevenlabs.voice import ElevenLabsVoice
 from engine.providers.socket import Address, Dial
 from engine.settings import CallSettings, Settings
+from engine.wiring import Port
 from simulators.anthropic import AnthropicSimulator, Latency
 from simulators.anthropic.memory import MemoryTransport
 from simulators.anthropic.reply import Reply, UseTool
@@ -228,9 +229,11 @@ class SoakLoop(FaultyLoop):
             await trio.sleep(lag_s)
         await super().woken()
 
-    def commit(self, kind: object, envelope: Envelope | None, *rest: object) -> None:  # type: ignore[override]
+    def commit(
+        self, kind: Kind, envelope: Envelope | None, core: Core, deadline: float, outgoing: list[tuple[Port, object]]
+    ) -> None:
         """Take the step, and note how long a barge-in had to wait for it."""
-        super().commit(kind, envelope, *rest)  # type: ignore[arg-type]
+        super().commit(kind, envelope, core, deadline, outgoing)
         if envelope is not None and isinstance(envelope.message, BargedIn):
             self.longest_barge_s = max(self.longest_barge_s, self.cell.clock() - envelope.put_at)
 
