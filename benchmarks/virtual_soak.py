@@ -285,10 +285,11 @@ def main() -> None:
             sys.exit(str(error))
     began = time.monotonic()
     told: list[Told] = []
+    failing: dict[str, str] = {}
     for some in played(asked.calls, asked.wires, asked.seed, processes=asked.processes):
         told += some
-        wrong = sum(bool(each.wrong) for each in told)
-        print(f"\r{len(told)} of {asked.calls + asked.wires} calls, {wrong} wrong", end="", file=sys.stderr)  # noqa: T201
+        failing |= saved(some)
+        print(f"\r{len(told)} of {asked.calls + asked.wires} calls, {len(failing)} wrong", end="", file=sys.stderr)  # noqa: T201
     print(file=sys.stderr)  # noqa: T201
     told.sort(key=lambda each: (each.on_wires, each.seed))
     found = {
@@ -300,7 +301,7 @@ def main() -> None:
         "took_s": round(time.monotonic() - began),
         "messages": figures([each for each in told if not each.on_wires]),
         "wires": figures([each for each in told if each.on_wires]),
-        "failing": saved(told),
+        "failing": dict(sorted(failing.items())),
     }
     print(page(found))  # noqa: T201
     if asked.calls >= KEPT_FROM:
