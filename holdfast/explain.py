@@ -7,8 +7,8 @@ that decide in a call (`engine.policy`, `engine.health`), and what they answer i
 import difflib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar, assert_never
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar, assert_never
 
 import attrs
 from rich.box import SIMPLE
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from engine.health import Breaker, Health
 from engine.messages.errors import ConfigError
-from engine.policy import EXHAUSTED, Answer, Backoff, FailOver, GiveUp, Restart, RestartPolicy, RestartState
+from engine.policy import ATTEMPT_S, EXHAUSTED, Answer, FailOver, GiveUp, Restart, RestartPolicy, RestartState
 from engine.providers.socket import SocketPolicy
 from engine.settings import (
     ACTORS,
@@ -38,26 +38,15 @@ NAMES: Final = (*(f"actors.{name}" for name in ACTORS), "agent", "health", "supe
 FOR_EVER_S: Final = 600.0
 """A caller who waits for ten minutes waits for ever."""
 
-SHOWN: Final = 12
-"""Failures that a table shows."""
+SHOWN: Final = 8
+"""Failures that a table shows; of more than that, the first and the end."""
 
-Luck: TypeAlias = Callable[[Restart, Backoff, int], float]
-"""What becomes of a wait that is drawn by lot: the decision, the backoff that it follows, the restarts before it."""
+FIRST: Final = 5
+"""As many of those."""
 
-
-def shortest(_decision: Restart, backoff: Backoff, streak: int) -> float:
-    """Return the shortest wait that can be drawn."""
-    return backoff.wait_s(streak, 0.0)
-
-
-def longest(_decision: Restart, backoff: Backoff, streak: int) -> float:
-    """Return the longest."""
-    return backoff.longest_s(streak)
-
-
-def drawn(decision: Restart, _backoff: Backoff, _streak: int) -> float:
-    """Return the one that was drawn."""
-    return decision.after_s
+RUNS: Final = 100
+"""Waits are drawn by lot, so times are ranges: what so many runs come to. The bounds of the lots would not do: that
+forty waits in a row are all as short as can be is not going to be seen."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,17 +64,16 @@ class Rung:
     next_on: str = ""
 
 
-def rungs(policy: RestartPolicy, luck: Luck, *, attempt_s: float = 0.0) -> Iterator[Rung]:
-    """Yield what one policy answers to failures in a row, each `attempt_s` after its restart, until it gives up."""
-    state, now = RestartState(policy=policy), 0.0
+def rungs(policy: RestartPolicy, *, seed: int = 0) -> Iterator[Rung]:
+    """Yield what one policy answers to failures in a row, each at once after its restart, until it gives up."""
+    state, now = RestartState(policy=policy, seed=seed), 0.0
     while True:
-        streak = state.streaks.get("", 0)
         state, then = state.failed("", now)
-        wait_s = luck(then, policy.backoff, streak) if isinstance(then, Restart) else 0.0
+        wait_s = then.after_s if isinstance(then, Restart) else 0.0
         yield Rung(at_s=now, vendor="", then=then, wait_s=wait_s)
         if not isinstance(then, Restart):
             return
-        now += wait_s + attempt_s
+        now += wait_s
 
 
 def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what luck
@@ -95,7 +83,6 @@ def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what l
     *,
     kinds: Sequence[str] = ("down",),
     attempt_s: float = 0.0,
-    luck: Luck = drawn,
     seed: int = 0,
 ) -> Iterator[Rung]:
     """Yield what a call does about an actor all of whose vendors fail for ever, until the call gives up.
@@ -114,7 +101,7 @@ def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what l
         state = RestartState(policy=state.policy, seed=state.seed)
         while True:
             policy = settings.restart_policy(tenant, actor, vendor)
-            left, streak = given_up | {vendor}, state.streaks.get("", 0)
+            left = given_up | {vendor}
             if names:
                 providers.failed(vendor, lasting=policy.answer(kinds) is not Answer.RESTART)
             state, then = state.failed(
@@ -126,8 +113,7 @@ def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what l
                 better=bool(names) and not providers.is_well(vendor) and providers.any_well(without=left),
             )
             match then:
-                case Restart():
-                    wait_s = luck(then, policy.backoff, streak)
+                case Restart(after_s=wait_s):
                     yield Rung(at_s=now, vendor=vendor, then=then, wait_s=wait_s, next_on=vendor)
                 case FailOver():
                     wait_s, given_up, was = 0.0, left, vendor
@@ -138,9 +124,9 @@ def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what l
                 case _:
                     assert_never(then)
             now += wait_s + attempt_s
-        streak = call.streaks.get(actor, 0)
-        call, end = call.failed("", now, child=actor, kinds=(EXHAUSTED,) if then.exhausted else ("gave_up",))
-        wait_s = luck(end, call.policy.backoff, streak) if isinstance(end, Restart) else 0.0
+        exhausted = then.exhausted or bool(names)
+        call, end = call.failed("", now, child=actor, kinds=(EXHAUSTED,) if exhausted else ("gave_up",))
+        wait_s = end.after_s if isinstance(end, Restart) else 0.0
         yield Rung(at_s=now, vendor="", then=end, wait_s=wait_s)
         if not isinstance(end, Restart):
             return
@@ -203,9 +189,9 @@ class _Page:
 
     def overview(self) -> None:
         """Print each policy in a line."""
-        table = Table(box=SIMPLE)
-        for heading in ("policy", "with", "restarts", "given up after", "borne for ever", "and then"):
-            table.add_column(heading, no_wrap=heading != "and then")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)  # 80 columns
+        for heading in ("policy", "with", "restarts", "patience", "borne for", "then"):
+            table.add_column(heading, no_wrap=True)
         for actor in ACTORS:
             names = self._vendors(actor)
             for vendor in names or ("",):
@@ -214,16 +200,20 @@ class _Page:
                     "" if vendor and vendor != names[0] else f"actors.{actor}",
                     vendor,
                     f"{policy.intensity} in {policy.period_s:g} s",
-                    self._given_up(policy),
-                    f"one every {policy.period_s / policy.intensity:.1f} s" if policy.intensity else "none",
-                    self._after(actor, vendor) or "the actor anew",
+                    f"{policy.patience_s:g} s",
+                    _ended(_runs(policy)) or "0 s",
+                    self._after(actor, vendor) or ("the end" if vendor else "anew"),
                 )
         call = self.settings.supervisor
-        restarts, ends = f"{call.intensity} in {call.period_s:g} s", "apology, " + ", ".join(call.on_exhausted)
-        table.add_row("supervisor", "", restarts, "", "", ends)
-        self.console.print(table)
-        self._say("Times are of attempts that fail at once. More of each: holdfast config explain NAME, of")
-        self._say(f"{', '.join(NAMES)}.")
+        self.console.print("", table, "")
+        self._say(
+            f"A call bears that its actors begin anew {call.intensity} times in {call.period_s:g} s, all together. The "
+            f"end: the apology, then {' → '.join(call.on_exhausted)}."
+        )
+        self._say(
+            "Times are of attempts that fail at once. More of each: holdfast config explain NAME, of "
+            f"{', '.join(NAMES)}."
+        )
 
     def _vendors(self, actor: str) -> tuple[str, ...]:
         return self.settings.vendors_of(self.tenant, actor) if actor in SESSIONS else ()
@@ -233,21 +223,14 @@ class _Page:
         names = self._vendors(actor)
         return next(iter(names[names.index(vendor) + 1 :]), "") if vendor else ""
 
-    def _given_up(self, policy: RestartPolicy) -> str:
-        """Return when, in seconds from the first failure, as a range."""
-        ends = []
-        for luck in (shortest, longest):
-            run = itertools.takewhile(lambda rung: rung.at_s <= FOR_EVER_S, rungs(policy, luck))
-            ends += [rung.at_s for rung in run if isinstance(rung.then, GiveUp)] or [math.inf]
-        return _between(*ends)
-
     def actor(self, actor: str, only: str) -> None:
         """Print how an actor is restarted: with each vendor of its list, and what comes after the last."""
         names = self._vendors(actor)
         vendors = (_known(only, {each: each for each in names}, f"vendor in call.{actor}"),) if only else names or ("",)
         self._title(f"actors.{actor}")
         if names:
-            self._say(f"Served by {' → '.join([*names, 'on_exhausted'])}. {_HEARD[actor]}")
+            moment = f" {_MOMENT[actor]}" if names[1:] else ""
+            self._say(f"Served by {' → '.join([*names, 'on_exhausted'])}. {_HEARD[actor]}{moment}")
         else:
             self._say(f"It has no vendor; what it fails by is its own code. {_HEARD['']}")
         for vendor in vendors:
@@ -256,33 +239,41 @@ class _Page:
 
     def _vendor(self, vendor: str, policy: RestartPolicy, after: str) -> None:
         table = Table(box=SIMPLE, title=vendor or None, title_justify="left", title_style="bold")
-        table.add_column("failure", justify="right")
-        for heading in ("what follows", "after", "since the first"):
+        for heading in ("failure", "what follows", "after", "since the first"):
             table.add_column(heading, no_wrap=True)
-        given_up = f"given up, {after} takes over" if after else "given up"
-        quick, slow = (tuple(itertools.islice(rungs(policy, luck), SHOWN)) for luck in (shortest, longest))
-        for number, (early, late) in enumerate(itertools.zip_longest(quick, slow), start=1):
-            again = [isinstance(each.then, Restart) for each in (early, late) if each]
-            follows = "started again" if all(again) else f"{given_up}, or started again" if any(again) else given_up
-            known = [each for each in (early, late) if each]
-            waits = [each.wait_s for each in known if isinstance(each.then, Restart)]
-            wait = _between(waits[0], waits[-1]) or "at once" if waits else "at once" if after else ""
-            table.add_row(str(number), follows, wait, _between(known[0].at_s, known[-1].at_s) or "–")
-        if isinstance(slow[-1].then, Restart):
+        runs = _runs(policy)
+        most = max(map(len, runs))
+        for streak in range(most if most <= SHOWN else FIRST):
+            known = [run[streak] for run in runs if len(run) > streak]
+            follows = dict.fromkeys(_follows(each.then, vendor, after) for each in known)
+            if isinstance(known[0].then, Restart):
+                wait = _between(policy.backoff.wait_s(streak, 0.0), policy.backoff.longest_s(streak)) or "at once"
+            else:
+                wait = "at once" if after else ""
+            table.add_row(str(streak + 1), ", or ".join(follows), wait, _range(each.at_s for each in known) or "–")
+        if most > SHOWN:
             table.add_row("…", "", "", "")
+            least, ends = min(map(len, runs)), [run[-1] for run in runs]
+            follows = dict.fromkeys(_follows(each.then, vendor, after) for each in ends)
+            number = str(most) if least == most else f"{least} – {most}"
+            table.add_row(number, ", or ".join(follows), "at once" if after else "", _ended(runs))
         self.console.print(table)
+        given_up = (
+            f"The table is of attempts that fail at once. Given up at failure {policy.intensity + 1} within "
+            f"{policy.period_s:g} s, or at one more than {policy.patience_s:g} s after the first, if all were of no use"
+        )
+        failures = self.settings.health.failures
+        if after and failures <= policy.intensity:
+            given_up += f"; or, while {after} is well, at failure {failures} in a row of no use to any call ([health])"
+        self._say(f"{given_up}.")
         if policy.intensity:
+            every_s = policy.period_s / policy.intensity
             self._say(
-                f"{policy.intensity} failures in {policy.period_s:g} s are borne, so one every "
-                f"{policy.period_s / policy.intensity:.1f} s for ever. The table is of attempts that fail at once."
+                f"A life that was of use, or of more than {ATTEMPT_S:g} s, begins that row anew; one failure every "
+                f"{every_s:.1f} s is then borne for ever."
             )
         if vendor:
             self._answers(policy, after)
-        if after and self.settings.health.failures <= policy.intensity:
-            self._say(
-                f"Where {self.settings.health.failures} lives in a row are of no use, to this call or to others, "
-                f"{after} takes over at that failure already ([health])."
-            )
 
     def _answers(self, policy: RestartPolicy, after: str) -> None:
         """Print what each kind of failure leads to, the policy being asked."""
@@ -309,17 +300,15 @@ class _Page:
         self._say(f"When nothing is left: the apology, then {' → '.join(self.settings.supervisor.on_exhausted)}.")
         speeds = ((0.0, "at once"), (slow_s, f"after {slow_s:g} s each, as slow as a connection may be"))
         for attempt_s, how in speeds if actor in SESSIONS else speeds[:1]:
-            lucks = (shortest, longest)
-            over = [self._at(actor, attempt_s, luck, FailOver) for luck in lucks]
-            ends = [self._at(actor, attempt_s, luck, GiveUp) for luck in lucks]
-            taken = f"the next vendor takes over after {_between(*over) or '0 s'}, and " if over[0] < math.inf else ""
-            self._say(f"  Where all attempts fail {how}: {taken}that {_when(*ends)}.")
-
-    def _at(self, actor: str, attempt_s: float, luck: Luck, what: type[FailOver] | type[GiveUp]) -> float:
-        """Return when a call first decides on this, in seconds from the first failure; infinity if it does not."""
-        run = ladder(self.settings, self.tenant, actor, attempt_s=attempt_s, luck=luck)
-        whole = itertools.takewhile(lambda rung: rung.at_s <= FOR_EVER_S, run)
-        return next((rung.at_s for rung in whole if isinstance(rung.then, what)), math.inf)
+            over, ends = list[Rung](), list[float]()
+            for seed in range(RUNS):
+                run = ladder(self.settings, self.tenant, actor, attempt_s=attempt_s, seed=seed)
+                whole = tuple(itertools.takewhile(lambda rung: rung.at_s <= FOR_EVER_S, run))
+                over += [rung for rung in whole if isinstance(rung.then, FailOver)][:1]
+                ends.append(whole[-1].at_s if isinstance(whole[-1].then, GiveUp) else math.inf)
+            after = f"after {_range(rung.at_s for rung in over) or '0 s'}" if over else ""
+            taken = f"{over[0].next_on} takes over {after}, and " if over else ""
+            self._say(f"  Where all attempts fail {how}: {taken}nothing is left {_when(ends)}.")
 
     def agent(self) -> None:
         """Print how long a model is waited for, and what then."""
@@ -377,16 +366,20 @@ class _Page:
 _HEARD: Final = {
     "stt": (
         "While it is started again the caller hears nothing, and nothing is lost: what is said meanwhile is kept and "
-        "recognised afterwards, and answered that much later. When another vendor takes over: “one moment”."
+        "recognised afterwards, and answered that much later."
     ),
     "tts": (
-        "While it is started again the caller hears what is buffered, then silence; the rest of the sentence follows. "
-        "When another vendor takes over: “one moment”, once what is buffered has been played."
+        "While it is started again the caller hears what is buffered, then silence; the rest of the sentence follows."
     ),
     "": (
         "It goes on where it was, and the caller hears nothing, but is asked to repeat if a message of theirs had to "
         "be set aside."
     ),
+}
+
+_MOMENT: Final = {
+    "stt": "When another vendor takes over: “one moment”.",
+    "tts": "When another vendor takes over: “one moment”, once what is buffered has been played.",
 }
 
 _AGENT: Final = {
@@ -403,16 +396,48 @@ _AGENT: Final = {
 }
 
 
-def _between(least: float, most: float) -> str:
+def _runs(policy: RestartPolicy) -> Sequence[Sequence[Rung]]:
+    """Return what a policy answers until it gives up, or a caller has, with the luck of many runs."""
+    return [
+        tuple(itertools.takewhile(lambda rung: rung.at_s <= FOR_EVER_S, rungs(policy, seed=seed)))
+        for seed in range(RUNS)
+    ]
+
+
+def _ended(runs: Sequence[Sequence[Rung]]) -> str:
+    """Return when runs end, in seconds from the first failure."""
+    return _range(run[-1].at_s if isinstance(run[-1].then, GiveUp) else math.inf for run in runs)
+
+
+def _follows(then: Restart | FailOver | GiveUp, vendor: str, after: str) -> str:
+    match then:
+        case Restart():
+            return "started again"
+        case GiveUp() if after:
+            return f"given up, {after} takes over"
+        case GiveUp(exhausted=exhausted) if exhausted or vendor:
+            return "given up, the call ends"
+        case _:
+            return "given up, the actor begins anew"
+
+
+def _range(times_s: Iterable[float]) -> str:
     """Return a range of seconds; nothing for none."""
+    known = tuple(times_s)
+    return _between(min(known), max(known))
+
+
+def _between(least: float, most: float) -> str:
+    if math.isinf(least):
+        return f"more than {FOR_EVER_S:g} s"
     if math.isinf(most):
-        return "never" if math.isinf(least) else f"{least:.1f} s or never"
+        return f"{least:.1f} s or more"
     if round(most, 1) == 0:
         return ""
     return f"{most:.1f} s" if round(least, 1) == round(most, 1) else f"{least:.1f} – {most:.1f} s"
 
 
-def _when(least: float, most: float) -> str:
-    if math.isinf(least):
-        return "never comes: these failures are too rare to count, and the caller has to hang up"
-    return f"comes after {_between(least, most) or '0 s'}"
+def _when(ends_s: Sequence[float]) -> str:
+    if min(ends_s) > FOR_EVER_S:
+        return f"only after more than {FOR_EVER_S / 60:g} minutes"
+    return f"after {_range(ends_s) or '0 s'}"

@@ -1,6 +1,7 @@
 """What an operator is told of a policy is what the supervisors do."""
 
 import io
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,9 +16,11 @@ from engine.messages.errors import ConfigError, ProviderDown, ProviderRefused
 from engine.policy import Answer, GiveUp, Restart, RestartPolicy, RestartState
 from engine.settings import (
     ActorOverrides,
+    ActorSettings,
     ActorsSettings,
     CallSettings,
     Configuration,
+    LastOverride,
     RestartOverride,
     Settings,
     Sources,
@@ -37,7 +40,7 @@ from engine.supervisor import (
     SupervisionEvent,
     Supervisor,
 )
-from holdfast.explain import NAMES, explain, ladder, longest, rungs, shortest
+from holdfast.explain import NAMES, explain, ladder, rungs
 
 TWO = Settings(call=CallSettings(stt=("deepgram", "local"), tts=("elevenlabs", "local")))
 STEADY = attrs.evolve(  # the first vendor is left for its window, not for its health
@@ -92,7 +95,7 @@ async def supervised(settings: Settings, actor: str, error: Exception, attempt_s
 
 @pytest.mark.parametrize("settings", [TWO, STEADY, Settings()], ids=["two", "steady", "one"])
 @pytest.mark.parametrize("error", [ProviderDown("gone"), ProviderRefused("no", code="402")], ids=["down", "refused"])
-@pytest.mark.parametrize("attempt_s", [0.01, 0.25])
+@pytest.mark.parametrize("attempt_s", [0.01, 0.25, 3.0])
 @pytest.mark.parametrize("actor", ["stt", "tts"])
 async def test_the_ladder_that_is_told_is_the_one_that_supervisors_go_down(
     settings: Settings, error: ProviderDown, attempt_s: float, actor: str, autojump_clock: MockClock
@@ -119,12 +122,13 @@ async def test_the_ladder_that_is_told_is_the_one_that_supervisors_go_down(
 def test_the_rate_that_is_borne_for_ever_is_borne_and_no_more(intensity: int) -> None:
     policy = RestartPolicy(intensity=intensity, period_s=10.0)
     page = told(Configured(restart=policy))
-    assert f"so one every {10 / intensity:.1f} s for ever" in page
+    assert f"one failure every {10 / intensity:.1f} s is then borne for ever" in page
 
     def bears(every_s: float) -> bool:
         state = RestartState(policy=policy)
         for number in range(100):
             state, then = state.failed("", number * every_s)
+            state = state.useful()
             if not isinstance(then, Restart):
                 return False
         return True
@@ -133,16 +137,17 @@ def test_the_rate_that_is_borne_for_ever_is_borne_and_no_more(intensity: int) ->
     assert not bears(9.99 / intensity)
 
 
-def test_every_wait_that_can_be_drawn_lies_in_the_range_that_is_told() -> None:
-    policy = RestartPolicy(intensity=6)
-    least, most = ([each.wait_s for each in rungs(policy, luck)] for luck in (shortest, longest))
-    for seed in range(50):
-        state, drawn = RestartState(policy=policy, seed=seed), list[float]()
-        for number in range(6):
-            state, then = state.failed("", float(number))
-            assert isinstance(then, Restart)
-            drawn.append(then.after_s)
-        assert all(low <= wait <= high for low, wait, high in zip(least, drawn, most, strict=False))
+def test_every_wait_and_moment_that_is_drawn_lies_in_the_range_that_is_told() -> None:
+    told_of = [[number(text) for text in each[2:]] for each in rows(told(TWO, vendor="deepgram"))]
+    policy = TWO.restart_policy(None, "stt", "deepgram")
+    for seed in range(30):
+        for (wait, moment), rung in zip(told_of[1:5], list(rungs(policy, seed=seed))[1:5], strict=True):
+            assert wait[0] - 0.05 <= rung.wait_s <= wait[-1] + 0.05
+            assert moment[0] - 0.05 <= rung.at_s <= moment[-1] + 0.05
+
+
+def number(text: str) -> list[float]:
+    return [float(each) for each in re.findall(r"[\d.]+", text)] or [0.0]
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +165,7 @@ class Configured:
             period_s=restart.period_s,
             backoff=restart.backoff,
             reasons=dict(restart.reasons),
+            last=LastOverride(intensity=restart.intensity, period_s=restart.period_s),
         )
         return Settings(call=CallSettings(stt=self.stt), actors=ActorsSettings(stt=stt))
 
@@ -180,7 +186,7 @@ def rows(page: str) -> list[Sequence[str]]:
     """Return the cells of a page's tables."""
     lines = (line.split("  ") for line in page.splitlines())
     cells = ([cell.strip() for cell in line if cell.strip()] for line in lines)
-    return [each for each in cells if each and each[0].isdigit()]
+    return [each for each in cells if each and re.fullmatch(r"\d+( – \d+)?", each[0])]
 
 
 def test_each_failure_is_a_row_with_its_wait_and_its_moment() -> None:
@@ -189,15 +195,22 @@ def test_each_failure_is_a_row_with_its_wait_and_its_moment() -> None:
         ["2", "started again", "0.1 – 0.2 s", "–"],
         ["3", "started again", "0.1 – 0.4 s", "0.1 – 0.2 s"],
         ["4", "started again", "0.1 – 0.8 s", "0.2 – 0.6 s"],
-        ["5", "started again", "0.1 – 1.0 s", "0.3 – 1.4 s"],
-        ["6", "given up, local takes over", "at once", "0.4 – 2.4 s"],
+        ["5", "started again", "0.1 – 1.0 s", "0.4 – 1.3 s"],
+        ["6", "given up, local takes over", "at once", "0.7 – 2.0 s"],
     ]
+
+
+def test_of_many_failures_the_first_and_the_end_are_rows() -> None:
+    first, *_, end = rows(told(TWO, vendor="local"))
+    assert len(rows(told(TWO, vendor="local"))) == 6
+    assert first == ["1", "started again", "at once", "–"]
+    assert end == ["35 – 48", "given up, the call ends", "20.0 – 20.8 s"]
 
 
 def test_a_voice_with_another_behind_it_is_given_up_within_a_second() -> None:
     page = told(TWO, "actors.tts", vendor="elevenlabs")
     assert rows(page)[-1] == ["3", "given up, local takes over", "at once", "0.1 – 0.2 s"]
-    assert "the next vendor takes over after 0.1 – 0.2 s" in page
+    assert "Where all attempts fail at once: local takes over after 0.1 – 0.2 s, and" in page
 
 
 def test_it_says_which_failures_go_on_to_whom() -> None:
@@ -210,16 +223,44 @@ def test_it_says_which_failures_go_on_to_whom() -> None:
     assert "  refused, 1008, 402, down: the call ends at once: apology, then on_exhausted\n" in last
 
 
-def test_what_cannot_be_given_up_for_being_rare_is_said_to_be_for_ever() -> None:
-    page = told(Settings())
-    assert "Where all attempts fail after 3 s each, as slow as a connection may be: that never comes" in page
-    assert "Where all attempts fail at once: that comes after" in page
+def test_who_is_patient_for_how_long_is_said() -> None:
+    page = told(TWO)
+    first, last = page.split("\nlocal")
+    assert "failure 6 within 10 s, or at one more than 5 s after the first, if all were of no use; or" in first
+    assert "or, while local is well, at failure 3 in a row of no use to any call" in first
+    assert "failure 61 within 60 s, or at one more than 20 s after the first, if all were of no use.\n" in last
+    assert "failure 3 in a row" not in told(TWO, "actors.tts")
+
+
+@pytest.mark.parametrize("settings", [TWO, Settings()], ids=["two", "one"])
+@pytest.mark.parametrize("actor", ["stt", "tts"])
+def test_nothing_is_borne_for_ever_where_all_attempts_fail(settings: Settings, actor: str) -> None:
+    ends = re.findall(
+        r"Where all attempts fail (.*?): .*nothing is left after [\d.]+ – ([\d.]+) s", told(settings, f"actors.{actor}")
+    )
+    assert [how for how, _ in ends] == ["at once", "after 3 s each, as slow as a connection may be"]
+    assert all(20.0 < float(after_s) < 34.0 for _, after_s in ends)
+    assert "never" not in told(settings, "")
+
+
+def test_a_patience_that_outlasts_the_caller_is_said_to() -> None:
+    patient = SttSettings(last=LastOverride(intensity=5, period_s=10.0, patience_s=3600.0))
+    assert "as a connection may be: nothing is left only after more than 10 minutes." in told(
+        Settings(actors=ActorsSettings(stt=patient))
+    )
+
+
+def test_no_moment_is_promised_where_there_is_nobody_to_take_over() -> None:
+    assert "one moment" in told(TWO)
+    assert "one moment" not in told(Settings())
 
 
 def test_an_actor_without_a_vendor_is_explained_too() -> None:
     page = told(TWO, "actors.pacer")
     assert "It has no vendor" in page
-    assert len(rows(page)) == 6
+    assert rows(page)[-1] == ["6", "given up, the actor begins anew", "0.7 – 2.0 s"]
+    hasty = attrs.evolve(TWO, actors=ActorsSettings(pacer=ActorSettings(patience_s=0.3)))
+    assert rows(told(hasty, "actors.pacer"))[-1][1] == "given up, the call ends"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -127,13 +127,15 @@ async def test_what_changed_is_in_force_told_and_logged_in_one_line(files: Files
     call = running(files)
     files.write(
         engine=ENGINE.replace("intensity = 5", "intensity = 3").replace("filler_s = 1.8", "filler_s = 1.0")
-        + '[health]\nopen_s = 5\n[actors.stt.vendors.deepgram]\nreasons = { "1008" = "next" }\n',
+        + "[health]\nopen_s = 5\n[actors.stt.last]\npatience_s = 8\n"
+        + '[actors.stt.vendors.deepgram]\nreasons = { "1008" = "next" }\n',
         tenant=TENANT + "[actors.stt.vendors.deepgram]\nintensity = 2\n",
     )
     with capture_logs() as logs:
         said = await files.reload()
     changes = [
         "actors.stt.intensity: 5 → 3",
+        "actors.stt.last.patience_s: 20.0 → 8.0",
         "actors.stt.vendors.deepgram.reasons.1008: – → next",
         "health.open_s: 15.0 → 5.0",
         "agent.filler_s: 1.8 → 1.0",
@@ -143,7 +145,7 @@ async def test_what_changed_is_in_force_told_and_logged_in_one_line(files: Files
     assert [(each["event"], each["changes"]) for each in logs] == [("reloaded", changes)]
     assert files.desk.health.policy.open_s == 5.0
     (told,) = call.told
-    assert told[0].actors["stt"].policy.intensity == 3
+    assert told[0].actors["stt"].policy.patience_s == 8.0
     assert told[0].actors["stt"].vendors["deepgram"].intensity == 2
     assert told[0].actors["stt"].vendors["deepgram"].reasons["1008"].value == "next"
     assert (told[1].filler_s, told[1].models, told[1].human) == (1.0, ("local",), True)
