@@ -11,7 +11,7 @@ import structlog
 
 from engine.messages.errors import ConfigError
 from engine.supervisor import FailedBack, FailedOver
-from holdfast.simulate import STAND_IN, Asked, Policy, policy_of, simulate, trouble
+from holdfast.simulate import Asked, policy_of, simulate, trouble
 from simulators.virtual.rehearsal import Outage, Rehearsal, Rehearsed, Wear, rehearse
 
 FILE = """
@@ -30,6 +30,21 @@ greeting = "Good evening, bistro speaking."
 prompt = "You answer the phone."
 [actors.stt]
 intensity = 1
+"""
+
+
+DENTAL = """
+name = "Dental"
+numbers = ["+15550100009"]
+greeting = "Dental."
+prompt = "You answer the phone."
+tools = "clinic"
+[clinic]
+database = "sqlite:///clinic.sqlite3"
+timezone = "America/New_York"
+slot_minutes = 30
+bookable_days = 365
+hours = { monday = ["08:00-12:00"] }
 """
 
 
@@ -213,7 +228,17 @@ def test_two_policies_are_told_side_by_side_with_what_differs(tmp_path: Path) ->
     assert both["policy"]["calls"][0]["restarts"]["stt"] > both["against"]["calls"][0]["restarts"]["stt"]
 
 
-def test_no_tool_of_a_business_is_run(tmp_path: Path) -> None:
-    policy = policy_of(written(tmp_path), "bistro", [])
-    assert isinstance(policy, Policy)
-    assert policy.tenant.tools == STAND_IN.tools == "none"
+def test_no_tool_of_a_business_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path)
+    (tmp_path / "tenants" / "dental.toml").write_text(DENTAL)
+    policy = policy_of(file, "dental", [])
+    assert (policy.tenant.name, policy.tenant.tools, policy.tenant.clinic) == ("Dental", "none", None)
+    rehearse(policy.settings, policy.tenant, [], calls=1, turns=["hello"])
+    assert not (tmp_path / "clinic.sqlite3").exists()
+
+
+def test_words_that_nobody_heard_are_told_as_lost(tmp_path: Path) -> None:
+    (call,) = played(tmp_path, "deepgram:3s+ever", "local:3s+ever", calls=1).calls
+    assert call.is_lost
+    assert call.lost[:4] == ("hello", "i", "would", "like")
