@@ -43,8 +43,10 @@ from engine.supervisor import (
 from holdfast.explain import NAMES, explain, ladder, rungs
 
 TWO = Settings(call=CallSettings(stt=("deepgram", "local"), tts=("elevenlabs", "local")))
-STEADY = attrs.evolve(  # the first vendor is left for its window, not for its health
-    TWO, actors=ActorsSettings(stt=SttSettings(intensity=2)), supervisor=SupervisorSettings(intensity=2)
+STEADY = attrs.evolve(  # each vendor is left for its window, not for its health, nor for patience
+    TWO,
+    actors=ActorsSettings(stt=SttSettings(intensity=2, last=LastOverride(intensity=2))),
+    supervisor=SupervisorSettings(intensity=2),
 )
 TENANT = Tenant(
     id="a",

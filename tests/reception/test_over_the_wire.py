@@ -15,6 +15,7 @@ from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.reception import CONNECTING, Reception, Team
 from engine.settings import (
     ActorsSettings,
+    LastOverride,
     Settings,
     SupervisorSettings,
     Tenant,
@@ -47,7 +48,7 @@ TENANT = Tenant(
 )
 # One failure of the voice is one too many, so that the test need not wait for the backoffs.
 IMPATIENT = Settings(
-    actors=ActorsSettings(tts=TtsSettings(intensity=0)),
+    actors=ActorsSettings(tts=TtsSettings(last=LastOverride(intensity=0))),
     supervisor=SupervisorSettings(intensity=0),
 )
 

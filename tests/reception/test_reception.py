@@ -28,6 +28,7 @@ from engine.providers.contract import ModelEvent, ModelRequest, Seam, VoiceAsk, 
 from engine.reception import CONNECTING, DUMPS_A_CALL, START_S, Dumps, Reception, Team
 from engine.settings import (
     ActorsSettings,
+    LastOverride,
     LimitSettings,
     Settings,
     SttSettings,
@@ -155,7 +156,7 @@ async def test_a_call_on_the_line_obeys_a_new_policy_at_its_next_failure(
         )
     }
     impatient = Settings(
-        actors=ActorsSettings(stt=SttSettings(intensity=0)),
+        actors=ActorsSettings(stt=SttSettings(last=LastOverride(intensity=0))),
         supervisor=SupervisorSettings(intensity=0),
     )
     reception.settings = impatient
