@@ -12,7 +12,7 @@ from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
-from engine.actors.alignment import repeated
+from engine.codec.alignment import repeated
 from engine.mailbox import NEVER
 from engine.messages.caller import CallerAudio, LineClosed
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript, Word

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.actors.alignment import repeated
+from engine.codec.alignment import repeated
 from engine.messages.recognition import Word
 
 
