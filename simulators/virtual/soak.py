@@ -292,9 +292,9 @@ def soak(call: Soaked, *, change: Callable[[Plan], Plan] = lambda plan: plan) ->
 
 def judged(call: Soaked, outcome: Outcome) -> list[str]:
     """Return what is wrong with a call, a sentence each."""
-    if call.may_end and outcome.reason == "gave_up" and not outcome.hung:
-        return [why for why in lasting(outcome) if "gave_up" not in why]
-    found = list(lasting(outcome) if call.is_mangled or call.may_end else wrongs(outcome))
+    if call.may_end:  # by the policy, or as idle, for nobody heard the caller
+        return [why for why in lasting(outcome) if not why.startswith("it ended by")]
+    found = lasting(outcome) if call.is_mangled else wrongs(outcome)
     if not call.is_costly and not outcome.clean:
         found.append(f"it lost {outcome.lost}, and {outcome.bare} cores were bare")
     return found
