@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -358,7 +358,7 @@ async def test_what_comes_next_is_known_before_the_line_is_closed_and_in_every_p
 class Connecting(VirtualModel):
     """A model that puts every caller through."""
 
-    async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         assert "transfer_to_person" in {tool.name for tool in request.tools}
         yield ModelText(request=request.id, text="one moment")
         yield ModelToolCall(request=request.id, id="t1", name="transfer_to_person", arguments={})
@@ -386,7 +386,7 @@ async def test_a_tenant_without_a_human_number_offers_no_transfer(
 
     @attrs.frozen(kw_only=True)
     class Noting(VirtualModel):
-        async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
             offered.append(tuple(tool.name for tool in request.tools))
             yield ModelText(request=request.id, text="hello")
             yield ModelEnded(request=request.id, stop="end_turn")
