@@ -9,6 +9,7 @@ import attrs
 import pytest
 import structlog
 
+from engine.faults import Refuse
 from engine.messages.errors import ConfigError
 from engine.supervisor import FailedBack, FailedOver
 from holdfast.simulate import Asked, policy_of, simulate, trouble
@@ -151,6 +152,20 @@ def test_a_vendor_that_goes_away_is_replaced_and_no_word_is_lost(tmp_path: Path)
     assert [event.now_on for event in third.events if isinstance(event, FailedBack)] == ["deepgram"]
 
 
+@pytest.mark.parametrize(
+    ("opened_s", "expected"),
+    [
+        (0.0, Refuse("deepgram", at=3.0, lasts_s=12.0)),
+        (3.0, Refuse("deepgram", at=0.0, lasts_s=12.0)),
+        (10.0, Refuse("deepgram", at=0.0, lasts_s=5.0)),
+        (14.75, Refuse("deepgram", at=0.0, lasts_s=0.25)),
+        (15.0, None),
+    ],
+)
+def test_each_call_has_its_own_share_of_an_outage(opened_s: float, expected: Refuse | None) -> None:
+    assert Outage(vendor="deepgram", at_s=3.0, lasts_s=12.0).as_fault(opened_s) == expected
+
+
 def test_every_second_connection_breaks_off_after_its_time_whosever_it_is(tmp_path: Path) -> None:
     calls = played(tmp_path, "elevenlabs:8s:every2", calls=4).calls
     # Of five connections the second and the fourth break off; who is cut off is connected again.
@@ -190,9 +205,11 @@ def test_the_same_seed_tells_the_same_and_another_waits_otherwise(tmp_path: Path
         Asked(outages=["deepgram:3s+12s"], policy=written(tmp_path), calls=1, seed=seed, as_json=True)
         for seed in (4, 4, 5)
     ]
-    first, again, other = (json.loads(simulate(each)) for each in asked)
+    first, again, other = (json.loads(simulate(each))["calls"][0]["timeline"] for each in asked)
     assert first == again
-    assert first["calls"][0]["timeline"] != other["calls"][0]["timeline"]
+    waits = [[line["text"] for line in lines if "; again in" in line["text"]] for lines in (first, other)]
+    assert len(waits[0]) == len(waits[1]) == 2
+    assert waits[0] != waits[1]
 
 
 def test_the_timeline_says_who_said_what_who_failed_and_who_took_over(tmp_path: Path) -> None:
