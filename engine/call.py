@@ -219,6 +219,8 @@ class CallPolicy:
     closing_s: how long the end may take to flow down the path. 2.0: a second for the last words, one to spare.
     shutdown_s: how long tools under way and the archive are waited for. 5.0: a tool's own time limit.
     repeat_s: the caller is asked to repeat at most once in this time. 5.0: one fault, one question.
+    away_s: after so long without a vendor a caller who waits for it is asked to wait, once an outage. 1.8: no longer
+        than any answer is waited for in silence.
     silence_s: a line that says nothing for this long is dead. 10.0: Twilio sends audio fifty times a second, always.
     leaving_s: how long the note of what comes next may hold up the closing of the line. 1.0: more is heard as a fault.
     """
@@ -230,6 +232,7 @@ class CallPolicy:
     closing_s: float = 2.0
     shutdown_s: float = 5.0
     repeat_s: float = 5.0
+    away_s: float = 1.8
     silence_s: float = 10.0
     leaving_s: float = 1.0
 
@@ -310,6 +313,8 @@ class Call:
     # Set when `LineClosed` has left the Pacer: nobody on the path owes anything any more.
     _path_closed: trio.Event = attrs.field(init=False, factory=trio.Event)
     _asked_to_repeat_at: float = attrs.field(init=False, default=-math.inf)
+    # Since when a vendor was away that the caller was last asked to wait for, by actor.
+    _asked_to_wait: dict[str, float | None] = attrs.field(init=False, factory=dict)
     # Of vendors, by whose.
     bad_messages: Counter[str] = attrs.field(init=False, factory=Counter)
     # Cancelled when the call has lasted too long, or is dismissed: then `_dismissal` says why.
@@ -663,9 +668,8 @@ class Call:
             tell(event_name(event), **about)
         if isinstance(event, ChildFailed) and (event.supervisor, event.child) == ("tts", "session"):
             self.tell("call", VoiceDied())
-        if isinstance(event, FailedOver) and self.cells[event.supervisor].core.owing and not self.trunk.gone.is_set():
-            # To a caller who waits for nothing nothing has happened.
-            self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
+        if isinstance(event, FailedOver) or (isinstance(event, ChildFailed) and event.child == "session"):
+            self._ask_to_wait(event.supervisor, self.policy.away_s if isinstance(event, ChildFailed) else 0.0)
 
     def _stalled(self, name: str, edge: Edge) -> None:
         self.log.error("actor_stalled", actor=name, edge=str(edge), bound=edge.bound)
@@ -694,6 +698,15 @@ class Call:
             self.log.error("message_set_aside", actor=name, edge=str(edge))
             if edge.set_aside is SetAside.REPEAT:
                 self._ask_to_repeat()
+
+    def _ask_to_wait(self, name: str, away_s: float) -> None:
+        """Have the caller asked to wait, once while a vendor is away: for so long at least, and waited for."""
+        since = self.seams[name].away_since if name in self.seams else None
+        if since is None or self.clock() - since < away_s or self._asked_to_wait.get(name) == since:
+            return
+        if self.cells[name].core.owing and not self.trunk.gone.is_set():
+            self._asked_to_wait[name] = since
+            self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
 
     def _ask_to_repeat(self) -> None:
         """Have the caller asked to say it again; once for a burst of faults."""
