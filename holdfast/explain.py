@@ -15,6 +15,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from engine.call import CallPolicy
 from engine.health import Breaker, Health
 from engine.messages.errors import ConfigError
 from engine.policy import ATTEMPT_S, EXHAUSTED, Answer, FailOver, GiveUp, Restart, RestartPolicy, RestartState
@@ -230,6 +231,7 @@ class _Page:
         self._title(f"actors.{actor}")
         if names:
             moment = f" {_MOMENT[actor]}" if names[1:] else ""
+            moment += f" A caller who has waited for {CallPolicy().away_s:g} s hears “one moment”, once an outage."
             self._say(f"Served by {' → '.join([*names, 'on_exhausted'])}. {_HEARD[actor]}{moment}")
         else:
             self._say(f"It has no vendor; what it fails by is its own code. {_HEARD['']}")

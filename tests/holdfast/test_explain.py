@@ -252,9 +252,10 @@ def test_a_patience_that_outlasts_the_caller_is_said_to() -> None:
     )
 
 
-def test_no_moment_is_promised_where_there_is_nobody_to_take_over() -> None:
-    assert "one moment" in told(TWO)
-    assert "one moment" not in told(Settings())
+def test_what_is_heard_at_a_change_is_said_only_where_somebody_can_take_over() -> None:
+    assert "When another vendor takes over: “one moment”" in told(TWO)
+    assert "another vendor takes over" not in told(Settings())
+    assert "waited for 1.8 s hears “one moment”, once an outage" in told(Settings())
 
 
 def test_an_actor_without_a_vendor_is_explained_too() -> None:
