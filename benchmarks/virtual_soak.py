@@ -13,6 +13,7 @@ import argparse
 import collections
 import json
 import logging
+import math
 import multiprocessing
 import os
 import platform
@@ -129,18 +130,26 @@ def tell_all(seeds: Sequence[int], on_wires: bool) -> list[Told]:  # noqa: FBT00
     return [tell(drawn(seed, on_wires=on_wires)) for seed in seeds]
 
 
-def played(calls: int, wires: int, seed: int, *, processes: int) -> Iterator[list[Told]]:
-    """Yield what is told of all calls, as they come."""
-    first = seed * 1_000_000
+def played(calls: int, wires: int, seed: int, *, processes: int, within_s: float) -> Iterator[list[Told]]:
+    """Yield what is told of all calls, as they come; of those that were not begun in time, nothing."""
+    first, began = seed * 1_000_000, time.monotonic()
     chunks = [
-        (range(at, min(at + CHUNK, first + count)), on_wires)
+        ((at - first) / count, range(at, min(at + CHUNK, first + count)), on_wires)
         for count, on_wires in ((calls, False), (wires, True))
         for at in range(first, first + count, CHUNK)
     ]
     # Started anew: what this process holds is none of theirs.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(tell_all, *chunk) for chunk in chunks]):
-            yield done.result()
+        # Both depths at an even pace, so that whenever it ends there are some of each.
+        playing = [
+            pool.submit(tell_all, seeds, on_wires) for _, seeds, on_wires in sorted(chunks, key=lambda each: each[0])
+        ]
+        for done in as_completed(playing):
+            if not done.cancelled():
+                yield done.result()
+            if time.monotonic() - began > within_s:
+                for each in playing:
+                    each.cancel()
 
 
 # ── what it comes to ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,6 +284,7 @@ def main() -> None:
     arguments.add_argument("--wires", type=int, default=WIRES, help=f"how many over wires in memory ({WIRES})")
     arguments.add_argument("--seed", type=int, default=0, help="of all that happens in them (0)")
     arguments.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many play calls at a time")
+    arguments.add_argument("--minutes", type=float, default=math.inf, help="after which no more are begun (inf)")
     arguments.add_argument("--replay", type=Path, metavar="FILE", help="play one call again that was written down")
     arguments.add_argument("--sockets", action="store_true", help="over real sockets instead: just soak --sockets -h")
     asked = arguments.parse_args()
@@ -286,7 +296,8 @@ def main() -> None:
     began = time.monotonic()
     told: list[Told] = []
     failing: dict[str, str] = {}
-    for some in played(asked.calls, asked.wires, asked.seed, processes=asked.processes):
+    within_s = asked.minutes * 60.0
+    for some in played(asked.calls, asked.wires, asked.seed, processes=asked.processes, within_s=within_s):
         told += some
         failing |= saved(some)
         print(f"\r{len(told)} of {asked.calls + asked.wires} calls, {len(failing)} wrong", end="", file=sys.stderr)  # noqa: T201

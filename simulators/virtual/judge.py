@@ -206,8 +206,9 @@ def _runs(outcome: Outcome) -> Iterator[str]:
         if isinstance(each, ToolAnswered) and not each.ok and outcome.clean:
             yield f"the result of {each.id} was lost: {each.value!r}"
     asked = sum(isinstance(each, CallerSaid) and "book" in each.text.split() for each in outcome.conversation)
-    # A question that was taken up by the next one before a model had heard it is not asked any more.
-    taken_up = outcome.model_deaths > 0 and outcome.broken_in and len(outcome.runs) < asked
+    # A question that was taken up by the next one while a model was silent is not asked any more.
+    silent = outcome.model_deaths > 0 or outcome.slack_s > 0.0
+    taken_up = silent and outcome.broken_in and len(outcome.runs) < asked
     if outcome.clean and not outcome.cut_short and len(outcome.runs) != asked and not taken_up:
         yield f"{asked} bookings were asked for, {len(outcome.runs)} were made"
 
