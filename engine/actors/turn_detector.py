@@ -175,9 +175,11 @@ class TurnDetector:
 
     def _said(self, heard: Transcript, now: float) -> tuple[Self, list[object]]:
         """Take final words: over the agent they may stop it; in any case they wait to be answered."""
+        # What a transcript speaks of reaches beyond its words, into the silence that ended them.
+        end_s = heard.words[-1].end_s if heard.words else heard.end_s
         words = Words(
             text=f"{self.open.text} {heard.text}".strip(),
-            end_s=max(self.open.end_s, heard.end_s),
+            end_s=max(self.open.end_s, end_s),
             finished=heard.speech_final,
             final_at=now,
             worded_at=now,

@@ -9,7 +9,7 @@ from engine.actors.turn_detector import Floor, TurnDetector, TurnPolicy
 from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Playing, Stopped
-from engine.messages.recognition import Transcript
+from engine.messages.recognition import Transcript, Word
 from engine.messages.records import Timing
 from engine.messages.supervision import Tick
 from engine.messages.turns import BargedIn, CallerIdle, TurnEnded
@@ -77,6 +77,16 @@ def test_silence_after_words_that_are_finished_ends_the_turn() -> None:
         Timing(turn=1, stage="turn_ended", at_s=core.deadline),
     ]
     assert (ended.turn, ended.floor, ended.open.text) == (1, Floor.PENDING, "")
+
+
+def test_a_turn_ends_with_its_last_word_not_with_the_silence_that_the_transcript_speaks_of() -> None:
+    words = (Word(text="hello", start_s=2.0, end_s=2.4), Word(text="there", start_s=2.5, end_s=3.0))
+    heard = attrs.evolve(final("hello there", 3.3), words=words)
+    told = sent(after(LISTENING, started(2.0), stopped(3.0), (heard, 3.5)), (Tick(), 3.5))
+    assert told[:2] == [
+        TurnEnded(turn=1, text="hello there", end_s=3.0),
+        Timing(turn=1, stage="last_word", at_s=3.0),
+    ]
 
 
 def test_words_that_come_after_the_silence_end_the_turn_at_once() -> None:
