@@ -37,6 +37,8 @@ _LONGEST_WORD: Final = 60
 _PAUSE_S: Final = 0.5
 # How far the last letter may end beyond the last audio, where both were rounded.
 _ROUNDED_S: Final = 0.1
+# The vendor's times are whole milliseconds: a sound may end half of one later. Cut sooner, it loses its last samples.
+_HALF_S: Final = 0.0005
 
 
 class Rest(enum.Enum):
@@ -161,7 +163,7 @@ class Speech:
         for word in piece.words[piece.named :]:
             if ends_at is None and not (word.placed and round(word.end_s * RATE_HZ) <= upto):
                 break
-            end_s = max(0.0, min(word.end_s if word.placed else upto_s, upto_s) - begin_s)
+            end_s = max(0.0, min(word.end_s + _HALF_S if word.placed else upto_s, upto_s) - begin_s)
             start_s = end_s if word.start_s is None else max(0.0, word.start_s - begin_s)
             words.append(Word(text=word.text, start_s=min(start_s, end_s), end_s=end_s))
         piece.named += len(words)
