@@ -162,10 +162,18 @@ def _end(outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.tasks_left} tasks are left"
     if outcome.reason is None:
         yield "the archive was not closed"
-    elif outcome.is_faithful and outcome.clean and not outcome.cut_short and outcome.reason != outcome.script.end.value:
+    elif outcome.clean and outcome.is_faithful and not outcome.cut_short and outcome.reason not in _ends(outcome):
         yield f"it ended by {outcome.reason!r}, not by {outcome.script.end.value!r}"
     elif outcome.reason not in {*(end.value for end in End), "cancelled"}:
         yield f"it ended by {outcome.reason!r}"
+
+
+def _ends(outcome: Outcome) -> set[str]:
+    """Return why the call may have ended: a caller whose goodbye nobody was left to hear waits to be asked."""
+    apologised = any(
+        isinstance(each, AgentSaid) and each.text.endswith(PHRASES["apology"]) for each in outcome.conversation
+    )
+    return {outcome.script.end.value, *([End.IDLE.value] if apologised and outcome.model_deaths > 1 else [])}
 
 
 def _barged(outcome: Outcome) -> Iterator[str]:

@@ -160,8 +160,10 @@ class Soaked:
     @property
     def is_costly(self) -> bool:
         """Whether words may be missing."""
-        raises = any(isinstance(each, Raise) and each.in_a_row > 1 for each in self.faults)
-        return raises or self.is_mangled or self.may_end
+        raising = [each for each in self.faults if isinstance(each, Raise)]
+        # Two of one actor may come at one step.
+        in_a_row = any(each.in_a_row > 1 for each in raising) or len({each.on for each in raising}) < len(raising)
+        return in_a_row or self.is_mangled or self.may_end
 
     @property
     def may_end(self) -> bool:
