@@ -192,7 +192,9 @@ def _cuts(outcome: Outcome) -> Iterator[str]:
 
 
 def _shown(outcome: Outcome) -> Iterator[str]:
-    """Judge what the model was shown of earlier turns: what the caller had heard of them."""
+    """Judge what the model was shown of earlier turns: what the caller had heard of them, if the Pacer could tell."""
+    if any(isinstance(each, Stall | Delay) and each.on == "pacer" for each in outcome.faults):
+        return  # the Agent does not wait for long: `AgentPolicy.settle_s`
     record = {
         turn: " ".join(each.text for each in outcome.conversation if isinstance(each, AgentSaid) and each.turn == turn)
         for turn in {each.turn for each in outcome.conversation}
