@@ -77,6 +77,8 @@ def test_what_a_vendor_never_said_may_be_missing_and_nothing_else() -> None:
     assert not Soaked(seed=0, faults=(Kill("stt.session"), Raise("agent"))).is_costly
     assert Soaked(seed=0, faults=(Drop("stt.session"),)).is_costly
     assert Soaked(seed=0, faults=(Raise("agent", in_a_row=2),)).is_costly
+    assert Soaked(seed=0, faults=(Raise("agent"), Raise("agent"))).is_costly, "they may come at one step"
+    assert not Soaked(seed=0, faults=(Raise("agent"), Raise("tts"))).is_costly
     assert not Soaked(seed=0, faults=(Refuse("llm", lasts_s=0.6),)).may_end
     assert Soaked(seed=0, faults=(Refuse("llm", lasts_s=0.61),)).may_end
     assert not Soaked(seed=0, faults=(Refuse("anthropic"),)).may_end, "there is another"
