@@ -4,8 +4,8 @@ What is compared, call by call and in order: every failure of a session, every r
 fail-over, fail-back and giving up, every connection; of the failing actor, whose times depend on nothing that a caller
 says. Times are counted from the outage's beginning, or from the call's opening where that is later; what was before the
 outage is left out, how long the first connection of a call takes, and how soon a vendor that is back says its first
-word, which is the vendor's affair: of a fail-back only the order counts. An attempt that falls within milliseconds of the
-vendor's return may be let in by one clock and not by the other: the cases' outages end in the middle of a wait.
+word, which is the vendor's affair: of a fail-back only the order counts. An attempt that falls within milliseconds of
+the vendor's return may be let in by one clock and not by the other: the cases' outages end in the middle of a wait.
 
 What both share is the engine: reception, policies, supervisors, backoffs by the call's seed, and the fault that is the
 outage. What only the live run has: the phone network's protocol, sockets, the vendors' own clients and strict
