@@ -31,7 +31,7 @@ from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import CallPolicy, Cores, Plan
-from engine.faults import AnyFault, Place, as_table, read_faults, read_table
+from engine.faults import AnyFault, Place, as_table, hint, read_faults, read_table
 from engine.faulty import FaultyCall, Report
 from engine.messages.conversation import CallerSaid, Entry
 from engine.messages.errors import ConfigError
@@ -116,6 +116,10 @@ def load(path: Path) -> Scenario:
         line = line_of(text, at)
         mistakes.append(f"{path}{f':{line}' if line else ''}: {_path(at)}: {why}")
 
+    known = (*(field.name for field in attrs.fields(_Plain)), "fault", "expect")
+    for key in [key for key in table if key not in known]:
+        wrong((key,), f"unknown key; {hint(key, known)}")
+        del table[key]
     faults = read_faults(table.pop("fault", []), wrong)
     expect = read_table(table.pop("expect", {}), Expectations, wrong, ("expect",))
     scenario = read_table(table, _Plain, wrong, ())

@@ -62,7 +62,7 @@ def test_a_scenario_is_a_caller_faults_and_expectations(tmp_path: Path) -> None:
         ("seed = 7", "sede = 7", 2, "sede: unknown key; did you mean 'seed'?"),
         ('caller = ["book a table", "friday please"]', "caller = []", 3, "caller: says nothing"),
         ('caller = ["book a table", "friday please"]', "caller = [1]", 3, "caller: expected a list of texts, got [1]"),
-        ("[[fault]]\nkind", "[[falt]]\nkind", 5, "falt: unknown key; known: 'caller', 'seed'"),
+        ("[[fault]]\nkind", "[[falt]]\nkind", 5, "falt: unknown key; did you mean 'fault'?"),
         ("dead_air_s", "deadair_s", 19, "expect.deadair_s: unknown key; did you mean 'dead_air_s'?"),
         ("{ stt = 1 }", '{ stt = "1" }', 20, "expect.restarts: expected a table of whole numbers, got"),
         ('on = "stt.session"\n', "", 5, "fault[0].on: missing"),
