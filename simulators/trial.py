@@ -116,12 +116,12 @@ def load(path: Path) -> Scenario:
         line = line_of(text, at)
         mistakes.append(f"{path}{f':{line}' if line else ''}: {_path(at)}: {why}")
 
+    faults = read_faults(table.pop("fault", []), wrong)
+    expect = read_table(table.pop("expect", {}), Expectations, wrong, ("expect",))
     known = (*(field.name for field in attrs.fields(_Plain)), "fault", "expect")
     for key in [key for key in table if key not in known]:
         wrong((key,), f"unknown key; {hint(key, known)}")
         del table[key]
-    faults = read_faults(table.pop("fault", []), wrong)
-    expect = read_table(table.pop("expect", {}), Expectations, wrong, ("expect",))
     scenario = read_table(table, _Plain, wrong, ())
     if scenario is not None and not scenario.caller:
         wrong(("caller",), "says nothing; expected a list of texts, one for each turn")
