@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine.messages.errors import ConfigError
 from engine.providers.local.plot import read_script
-from engine.settings import Configuration, Tenants, load, read
+from engine.settings import Configuration, Settings, Tenants, load, read
 from engine.supervisor import leaf
 from holdfast import explain, logs, policy
 from holdfast.keys import ADMIN_TOKEN, Keys, read_keys
@@ -191,16 +191,19 @@ def demo(
 def checked(file: Path) -> tuple[Configuration, Keys]:
     """Read all that a server is made of, as far as it can be told without a vendor. Raises ConfigError."""
     configuration = read(file)
-    check_scripts(configuration.tenants)
+    check_scripts(configuration.settings, configuration.tenants)
     sources = configuration.sources
     return configuration, read_keys(configuration.settings, tenants=configuration.tenants, sources=sources)
 
 
-def check_scripts(tenants: Tenants) -> None:
-    """Read each tenant's script as the scripted agent would. Raises ConfigError with every mistake."""
+def check_scripts(settings: Settings, tenants: Tenants) -> None:
+    """Read each tenant's script as the scripted agent would, also one that is wanted and not there.
+
+    Raises ConfigError with every mistake.
+    """
     lines: list[str] = []
     for tenant in tenants.tenants:
-        if tenant.script:
+        if tenant.script or "local" in settings.vendors_of(tenant, "llm"):
             try:
                 read_script(tenant.script)
             except ConfigError as error:

@@ -69,6 +69,12 @@ def test_a_wrong_key_is_told_with_the_one_that_was_meant(told: Told, folder: Pat
     )
 
 
+def test_a_scripted_agent_without_a_script_is_told(told: Told, folder: Path) -> None:
+    tenant = folder / "config/tenants/dental.toml"
+    tenant.write_text(tenant.read_text().partition("[script]")[0])
+    assert told("config", "check") == (2, "dental: script.intents: missing\n")
+
+
 def test_a_fallback_without_its_key_is_told_by_its_line(
     told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
