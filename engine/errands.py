@@ -81,6 +81,8 @@ class Errands:
     _requests: dict[str, _Request] = attrs.field(init=False, factory=dict)
     # How to cancel each errand that is under way, by its child's id.
     _running: dict[str, Callable[[], None]] = attrs.field(init=False, factory=dict)
+    # Who was asked last.
+    _vendor: str = attrs.field(init=False, default="")
     _ended: trio.Event = attrs.field(init=False, factory=trio.Event)
     _closed: bool = attrs.field(init=False, default=False)
 
@@ -120,10 +122,21 @@ class Errands:
         providers = self.health.of("llm", [model.vendor for model in self.models])
         vendor = providers.choose(without=ask.without)
         model = next((each for each in self.models if each.vendor == vendor), self.models[0])
+        was, self._vendor = self._vendor, model.vendor
+        if was in ask.without and model.vendor not in ask.without:
+            self.log.warning("failed_over", supervisor="agent", was=was, now_on=model.vendor)
+            self.watch.metrics.failed_over("agent", was, model.vendor)
         request = _Request(model, providers)
         self._requests[ask.request] = request
         self.tell_agent(ModelAsked(request=ask.request, vendor=request.model.vendor))
         self._begin(f"model {ask.request}", partial(self._reply, ask, request))
+
+    def _of_use(self, request: _Request) -> None:
+        """Count a request for its model, which may have been given up until now."""
+        vendor = request.model.vendor
+        if request.providers.useful(vendor):
+            self.log.info("failed_back", supervisor="agent", now_on=vendor)
+            self.watch.metrics.failed_back("agent", vendor)
 
     def _stalled(self, name: str) -> None:
         """Count a request against its model, of which nothing came in time."""
@@ -155,7 +168,7 @@ class Errands:
             async for event in events:
                 if not request.of_use:
                     request.of_use = True
-                    request.providers.useful(request.model.vendor)
+                    self._of_use(request)
                 self.tell_agent(event)
 
     async def _run(self, call: CallTool, *, task_status: Incarnation) -> None:

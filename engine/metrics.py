@@ -138,7 +138,7 @@ class Metrics:
         self._given_up = self._counter("given_up", "Supervisors that gave up.", "supervisor")
         self._stalls = self._counter("stalls", "Actors and sessions that gave no sign of life.", "actor", "child")
         self._fail_overs = self._counter(
-            "fail_overs", "Sessions that went on with another vendor.", "actor", "was", "to"
+            "fail_overs", "Sessions and models in whose place another vendor went on.", "actor", "was", "to"
         )
         self._fail_backs = self._counter("fail_backs", "Vendors that were given up, and are back.", "actor", "to")
         self._circuits = self._gauge(

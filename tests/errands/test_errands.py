@@ -307,6 +307,23 @@ async def test_what_the_process_knows_of_a_model_counts_from_the_next_request_on
     assert asked(rig)[4:] == ["a", "b"]
 
 
+async def test_a_model_that_takes_over_and_one_that_is_back_are_told_of(autojump_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with serving(three()) as rig:
+            for name, without in [("r1", ()), ("r2", ("a",)), ("r3", ("a",)), ("r4", ())]:
+                rig.ask(name, *without)
+                await trio.sleep(3.0)
+            rig.health.of("llm", ("a",)).failed("a", lasting=True)
+            await trio.sleep(16.0)
+            rig.ask("probe")
+            await trio.sleep(3.0)
+    told = [(each["event"], each["now_on"]) for each in logs if each["event"].startswith("failed_")]
+    assert told == [("failed_over", "b"), ("failed_back", "a")]
+    counted = rig.errands.watch.metrics.exposition()[0].decode()
+    assert 'holdfast_fail_overs_total{actor="agent"' in counted
+    assert 'holdfast_fail_backs_total{actor="agent"' in counted
+
+
 @pytest.mark.parametrize(
     ("error", "circuit"),
     [
