@@ -710,6 +710,7 @@ class AgentOverride:
     filler_s: Patience | None = None
     retries: Retries | None = None
     retry_s: Pause | None = None
+    last_s: Pause | None = None
     settle_s: Settling | None = None
     tools_s: ToolTime | None = None
     failures: Turns | None = None
@@ -803,6 +804,7 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
         "filler_s": _check_of(Patience),
         "retries": _check_of(Retries),
         "retry_s": _check_of(Pause),
+        "last_s": _check_of(Pause),
         "settle_s": _check_of(Settling),
         "tools_s": _check_of(ToolTime),
         "failures": _check_of(Turns),

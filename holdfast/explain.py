@@ -392,6 +392,7 @@ _AGENT: Final = {
     "tools_s": "seconds for a tool's answer",
     "retries": "of one model, then the next",
     "retry_s": "seconds before an overloaded one is asked again",
+    "last_s": "seconds for which the last one that is left is asked again, after pauses that double",
     "failures": "turns in a row without an answer, then on_exhausted",
     "rounds": "requests for one turn, tools between them",
     "reasons": "all else is tried again",

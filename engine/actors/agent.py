@@ -100,6 +100,8 @@ class AgentPolicy:
         again.
     retries: of one model, since its last whole answer. 1: what fails twice in a row is down, and the caller waits.
     retry_s: pause before an overloaded model is asked again. 0.25: heard as nothing, and no fixed time would do better.
+    last_s: how long the last model that is left is asked again, from its first failure on, after pauses that begin with
+        `retry_s` and double. 1.0: a hiccup is over by then, and a caller has to be told before anything else is said.
     filler_s: from the caller's last word to the phrase that tells to wait, if nothing was said by then; there is none
         where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
@@ -117,6 +119,7 @@ class AgentPolicy:
     reasons: Mapping[str, Answer] = REASONS
     retries: int = 1
     retry_s: float = 0.25
+    last_s: float = 1.0
     filler_s: float = 1.8
     settle_s: float = 0.5
     tools_s: float = 10.0
@@ -139,8 +142,8 @@ class Reply:
     pieces: handed out so far, clips included. said: how many of them were not this request's. filled: one of them told
         the caller to wait.
     rounds: whole answers of this turn, tools between them.
-    retries: requests that failed since the last whole answer, at this model. died: any of this turn has failed; cut: in
-        the middle of its words. without: models that are done with.
+    retries: requests that failed since the last whole answer, at this model. failing_at: since when they did.
+    died: any of this turn has failed; cut: in the middle of its words. without: models that are done with.
     tokens, called: texts that came for this request, and tools that it asked for.
     ending: why the call ends after this reply, or "".
     due: when the model has been silent too long, or is to be asked again.
@@ -155,6 +158,7 @@ class Reply:
     filled: bool = False
     rounds: int = 0
     retries: int = 0
+    failing_at: float = NEVER
     died: bool = False
     cut: bool = False
     without: tuple[str, ...] = ()
@@ -348,7 +352,7 @@ class Agent:
         if rounds >= self.policy.rounds:
             return _chain(self._says_clip(APOLOGY, now), lambda core: core._finished(now))
         # From here on nobody is late: a tool has its own time limit, and it always returns.
-        waits = attrs.evolve(reply, request="", rounds=rounds, retries=0, cut=False, due=NEVER)
+        waits = attrs.evolve(reply, request="", rounds=rounds, retries=0, failing_at=NEVER, cut=False, due=NEVER)
         return attrs.evolve(self, reply=waits)._go_on(now)
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
@@ -356,18 +360,25 @@ class Agent:
         remedy = self.policy.answer(kinds)
         # Its words that were not said are not missed: who goes on is told of those that were.
         reply = attrs.evolve(
-            reply, request="", rest=Speakable(), due=NEVER, died=True, cut=reply.cut or reply.pieces > reply.said
+            reply,
+            request="",
+            rest=Speakable(),
+            due=NEVER,
+            failing_at=min(reply.failing_at, now),
+            died=True,
+            cut=reply.cut or reply.pieces > reply.said,
         )
         without = (*reply.without, reply.vendor or next(self._models_left(reply.without), ""))
         if reply.ending and not self.tools:
             return attrs.evolve(self, reply=reply)._finished(now)
         # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
-        if remedy is Answer.RESTART and reply.retries < self.policy.retries:
-            pause_s = self.policy.retry_s if OVERLOADED.intersection(kinds) else 0.0
+        others = any(self._models_left(without))
+        pause_s = self._pause_s(reply, kinds, now, others=others) if remedy is Answer.RESTART else NEVER
+        if pause_s < NEVER:
             again = attrs.evolve(reply, retries=reply.retries + 1, due=now + pause_s if pause_s else NEVER)
             return attrs.evolve(self, reply=again)._go_on(now)
-        if remedy is not Answer.END and any(self._models_left(without)):
-            other = attrs.evolve(reply, retries=0, without=without)
+        if remedy is not Answer.END and others:
+            other = attrs.evolve(reply, retries=0, failing_at=NEVER, without=without)
             return attrs.evolve(self, reply=other)._go_on(now)
         core = attrs.evolve(self, reply=reply, failed=self.failed + 1)
         gives_up = self.policy.human and core.failed >= self.policy.failures
@@ -377,6 +388,14 @@ class Agent:
             lambda core: core._says_clip(CONNECTING if ending == "transfer" else APOLOGY, now),
             lambda core: core._finished(now),
         )
+
+    def _pause_s(self, reply: Reply, kinds: tuple[str, ...], now: float, *, others: bool) -> float:
+        """Return how long to pause before the same model is asked again; NEVER: it is not."""
+        policy = self.policy
+        if reply.retries < policy.retries:
+            return policy.retry_s if OVERLOADED.intersection(kinds) else 0.0
+        pause_s = policy.retry_s * 2.0 ** min(reply.retries - policy.retries, 16)
+        return NEVER if others or now + pause_s - reply.failing_at > policy.last_s else pause_s
 
     def _models_left(self, without: tuple[str, ...]) -> Iterator[str]:
         """Return who can still be asked, in order of preference."""

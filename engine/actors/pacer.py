@@ -111,6 +111,7 @@ class Piece:
 
     audio: all that came so far; kept until heard. sent_bytes: how much of it has gone out.
     late_bytes: how much later a sound lies in it than the voice counts. cut: where its voice died, if it did.
+    broken_bytes: where something else was last heard in it, or a long pause; -1: nowhere.
     held: its voice is dead: nothing goes out beyond its last whole word.
     complete: it has all its audio. marked: all of it was sent, and a mark after it.
     """
@@ -122,6 +123,7 @@ class Piece:
     sent_bytes: int = 0
     late_bytes: int = 0
     cut: Cut | None = None
+    broken_bytes: int = -1
     held: bool = False
     complete: bool = False
     marked: bool = False
@@ -172,14 +174,19 @@ class Piece:
         again = self.cut is not None and self.cut.voice_bytes == keep_bytes  # none of what came since was a whole word
         stand_bytes = self.cut.stand_bytes if self.cut is not None and again else keep_bytes + self.late_bytes
         audio = self.audio[: max(stand_bytes, self.sent_bytes)]
-        cut = Cut(voice_bytes=keep_bytes, stand_bytes=stand_bytes, left_bytes=len(audio[stand_bytes:].lstrip(_QUIET)))
+        left_bytes = 0 if self.broken_bytes == self.sent_bytes else len(audio[stand_bytes:].lstrip(_QUIET))
+        cut = Cut(voice_bytes=keep_bytes, stand_bytes=stand_bytes, left_bytes=left_bytes)
         return attrs.evolve(self, audio=audio, late_bytes=len(audio) - keep_bytes, cut=cut, held=False)
 
     def anew(self) -> Self:
-        """Return the piece of which a cut word is to be said from its beginning, unless it has gone on already."""
+        """Return the piece of which a cut word is to be said from its beginning, unless it has gone on already.
+
+        That it was cut may be told later.
+        """
+        broken = attrs.evolve(self, broken_bytes=self.sent_bytes)
         if self.cut is None or self.cut.begun:
-            return self
-        return attrs.evolve(self, cut=attrs.evolve(self.cut, left_bytes=0))
+            return broken
+        return attrs.evolve(broken, cut=attrs.evolve(self.cut, left_bytes=0))
 
     def heard(self, unheard_bytes: int) -> str:
         """Return the words that were played, with `unheard_bytes` of what was sent still in the buffer."""

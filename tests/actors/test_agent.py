@@ -35,7 +35,7 @@ PHRASES = {
     "goodbye": "Goodbye.",
     "apology": "Sorry.",
 }
-IDLE = Agent(policy=AgentPolicy(phrases=PHRASES))
+IDLE = Agent(policy=AgentPolicy(phrases=PHRASES, last_s=0.0))
 CLOSED = LineClosed(reason="stop", at_s=90.0)
 
 
@@ -145,7 +145,7 @@ def test_so_does_each_tool_that_it_asks_for() -> None:
 
 
 def test_the_policy_says_how_long_a_model_is_waited_for() -> None:
-    quick = attrs.evolve(IDLE, policy=AgentPolicy(first_token_s=1.0, stall_s=2.0, phrases=PHRASES))
+    quick = attrs.evolve(IDLE, policy=AgentPolicy(first_token_s=1.0, stall_s=2.0, last_s=0.0, phrases=PHRASES))
     core = after(quick, (ended(1), 5.0))
     assert core.deadline == 6.0
     assert after(core, (text("r1", "Of"), 5.5)).deadline == 7.5
@@ -324,7 +324,7 @@ def died(request: str, *kinds: str, vendor: str = "") -> ModelFailed:
 
 
 DIED = died("r1")
-THREE = attrs.evolve(IDLE, policy=AgentPolicy(phrases=PHRASES, models=("a", "b", "c")))
+THREE = attrs.evolve(IDLE, policy=AgentPolicy(phrases=PHRASES, models=("a", "b", "c"), last_s=0.0))
 ASKED_A = after(THREE, (ended(1), 5.0), (ModelAsked(request="r1", vendor="a"), 5.0))
 """Three models to choose from; the first was asked."""
 
@@ -395,6 +395,26 @@ def test_each_model_is_asked_twice_and_after_the_last_there_is_an_apology() -> N
     assert clips(told) == ["apology"]
     assert core.reply is None
     assert asks(sent(core, (ended(2), 20.0))) == [("r7", ())]  # another turn, another chance
+
+
+def test_the_last_model_is_asked_again_for_a_while_after_pauses_that_double() -> None:
+    core = after(ASKED_A, (PolicyChanged(policy=attrs.evolve(THREE.policy, models=("a",), last_s=2.0)), 5.1))
+    asked_at, now = list[float](), 6.0
+    told: list[object] = []
+    for count in range(1, 6):
+        core, told = ran(core, (died(f"r{count}"), now))
+        if core.reply is not None and not asks(told):
+            now = core.deadline
+            core, told = waited(core, now)
+        asked_at += [now] if asks(told) else []
+    assert asked_at == [6.0, 6.25, 6.75, 7.75]
+    assert clips(told) == ["apology"]
+    assert core.reply is None
+
+
+def test_a_model_with_another_behind_it_is_not_asked_for_a_while() -> None:
+    core = after(ASKED_A, (PolicyChanged(policy=attrs.evolve(THREE.policy, last_s=2.0)), 5.1))
+    assert asks(sent(core, (died("r1"), 6.0), (died("r2"), 6.1))) == [("r2", ()), ("r3", ("a",))]
 
 
 @pytest.mark.parametrize(
@@ -584,7 +604,7 @@ def test_a_death_after_the_model_has_ended_the_call_ends_it_all_the_same() -> No
 
 # While the caller waits.
 
-WAITING = attrs.evolve(IDLE, policy=AgentPolicy(phrases={**PHRASES, "one_moment": "One moment."}))
+WAITING = attrs.evolve(IDLE, policy=AgentPolicy(phrases={**PHRASES, "one_moment": "One moment."}, last_s=0.0))
 """It has a phrase that tells to wait."""
 
 

@@ -478,6 +478,14 @@ def test_a_notice_is_played_where_a_dead_voice_left_off_and_the_piece_goes_on_af
     )  # the word that was cut from its beginning
 
 
+def test_a_word_that_a_notice_broke_is_said_anew_though_its_trim_came_after_the_notice() -> None:
+    core = waited(after(TORN, (VoiceDied(), 0.01), (PlayNotice(clip="repeat"), 0.05)), 0.9)[0]
+    assert core.notice is None
+    core = after(core, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.9))
+    new = audio(0, TWO * 500, at("two", 800, 1300))
+    assert sound(core, (new, 0.9), (whole(0), 0.9)) == TWO * 500
+
+
 @pytest.mark.parametrize(("at_s", "left_bytes"), [(1.15, 200), (1.17, 500)])
 def test_after_a_long_pause_the_word_that_was_cut_is_said_anew(at_s: float, left_bytes: int) -> None:
     core = waited(DEAD, at_s)[0]

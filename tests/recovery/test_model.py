@@ -77,10 +77,15 @@ def test_the_next_model_ends_the_answer_of_one_that_died_twice(first: int, secon
 
 
 def test_after_the_last_model_the_answer_ends_politely() -> None:
-    models = (model(Trouble(after_events=7), Trouble()), model(Trouble(), Trouble(), vendor="second"))
+    models = (model(Trouble(after_events=7), Trouble()), model(*[Trouble()] * 3, vendor="second"))
     scene = Scene(models=models).run()
     assert scene.said == "we have nine free times, sorry indeed"
-    assert asked(scene) == [2, 2]
+    assert asked(scene) == [2, 3]
+
+
+def test_a_lone_model_that_is_away_for_half_a_second_costs_no_apology() -> None:
+    scene = Scene(models=(model(Trouble(), Trouble()),)).run()
+    assert scene.said == LONG
 
 
 @pytest.mark.parametrize("stalls", [False, True])

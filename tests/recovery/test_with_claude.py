@@ -61,11 +61,13 @@ class Heard:
     over: bool = False
 
 
-async def answered(mind: Mind, tools: VirtualTools, *, impatient: bool = False) -> tuple[Heard, AnthropicSimulator]:
+async def answered(
+    mind: Mind, tools: VirtualTools, *, impatient: bool = False, last_s: float = 1.0
+) -> tuple[Heard, AnthropicSimulator]:
     """Have the Agent answer one turn. impatient: what it waits for is over as soon as nothing else happens."""
     simulator = AnthropicSimulator(mind=mind, latency=INSTANT)
     mailbox = deque[Inbox]([TurnEnded(turn=1, text="book me for Friday", end_s=0.0)])
-    heard = Heard(Agent(policy=AgentPolicy(phrases=PHRASES, retry_s=0.01)))
+    heard = Heard(Agent(policy=AgentPolicy(phrases=PHRASES, retry_s=0.01, last_s=last_s)))
     async with trio.open_nursery() as nursery:
 
         async def connect() -> trio.abc.Stream:
@@ -124,8 +126,8 @@ async def test_wherever_an_answer_breaks_off_the_next_is_asked_validly_and_no_wo
 
 
 async def test_an_answer_that_breaks_off_twice_ends_politely_where_nobody_else_is_to_be_asked() -> None:
-    twice = breaking(Break(how=How.CUT, after_tokens=9), Break(how=How.CUT, after_tokens=9))
-    heard, simulator = await answered(twice, VirtualTools())
+    twice = breaking(*[Break(how=How.CUT, after_tokens=9)] * 2)
+    heard, simulator = await answered(twice, VirtualTools(), last_s=0.0)
     assert simulator.violations == []
     assert heard.said == ["We have two times on Friday.", "Nine in the morning.", "Sorry."]
 
