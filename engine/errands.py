@@ -102,6 +102,7 @@ class Errands:
                 if stalled and request in self._requests:
                     self._stalled(request)
                 self._running.pop(f"model {request}", lambda: None)()
+                self._forget_unbegun(request)
             case _:
                 msg = f"no errand is called {type(ask).__name__}"
                 raise EngineBug(msg)
@@ -145,6 +146,12 @@ class Errands:
         self.watch.metrics.vendor_failed(request.model.vendor, "request", "slow")
         if not request.of_use:
             request.providers.failed(request.model.vendor)
+
+    def _forget_unbegun(self, name: str) -> None:
+        """Forget a request that was cancelled before its task began: of its end nobody is told."""
+        if name in self._requests and all(child.id != f"model {name}" for child in self.supervisor.children()):
+            request = self._requests.pop(name)
+            request.providers.released(request.model.vendor)
 
     def close(self) -> None:
         """Begin none any more."""

@@ -391,6 +391,20 @@ async def test_the_probe_is_given_back_when_it_is_cancelled_and_its_first_words_
     assert rig.health.breaker("llm", "slow").circuit is circuit
 
 
+async def test_a_request_that_is_cancelled_before_it_began_gives_the_probe_back(autojump_clock: MockClock) -> None:
+    with capture_logs():
+        async with serving(Rig()) as rig:
+            for _ in range(2):
+                rig.health.of("llm", ("slow",)).failed("slow")
+            await trio.sleep(15.0)
+            rig.ask("r1")
+            assert rig.health.breaker("llm", "slow").circuit is Circuit.HALF_OPEN
+            rig.errands.put(CancelModel(request="r1"))
+            assert rig.health.breaker("llm", "slow").lets_through(trio.current_time())
+            await trio.sleep(1.0)
+    assert rig.model.asked == []
+
+
 # ── runs of tools ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
