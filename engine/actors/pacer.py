@@ -112,7 +112,7 @@ class Piece:
     audio: all that came so far; kept until heard. sent_bytes: how much of it has gone out.
     late_bytes: how much later a sound lies in it than the voice counts. cut: where its voice died, if it did.
     broken_bytes: where something else was last heard in it, or a long pause; -1: nowhere.
-    held: its voice is dead: nothing goes out beyond its last whole word.
+    held: its voice is dead: nothing goes out beyond its last whole word, unless no more is to come.
     complete: it has all its audio. marked: all of it was sent, and a mark after it.
     """
 
@@ -136,7 +136,7 @@ class Piece:
     @property
     def ready_bytes(self) -> int:
         """How much of it may go out."""
-        return max(self.sent_bytes, self.whole_bytes) if self.held else len(self.audio)
+        return max(self.sent_bytes, self.whole_bytes) if self.held and not self.complete else len(self.audio)
 
     @property
     def waits(self) -> bool:

@@ -461,6 +461,13 @@ def test_what_is_whole_is_played_on_whatever_becomes_of_the_voice() -> None:
     assert len(media(waited(core, 3.0)[1]).replace(HUSH, b"")) == 4000 - 1760
 
 
+def test_a_dead_voices_piece_that_is_whole_after_all_is_played_to_its_end() -> None:
+    core = after(
+        SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 4000, at("one", 0, 3900)), 0.0), (VoiceDied(), 0.1)
+    )
+    assert sound(core, (whole(0), 0.2)) == ONE * (4000 - 1760)  # so much went out at once
+
+
 def test_a_death_without_a_cut_word_is_over_with_the_next_sound() -> None:
     core = after(
         SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 800, at("one", 0, 800)), 0.0), (VoiceDied(), 0.1)
