@@ -300,6 +300,7 @@ Stop: TypeAlias = Annotated[float, _seconds(0, 60)]
 Patience: TypeAlias = Annotated[float, _seconds(0.1, 60)]
 Pause: TypeAlias = Annotated[float, _seconds(0, 10)]
 Settling: TypeAlias = Annotated[float, _seconds(0.05, 10)]
+FailingTime: TypeAlias = Annotated[float, _seconds(0, 600)]
 ToolTime: TypeAlias = Annotated[float, _seconds(0.1, 120)]
 Retries: TypeAlias = Annotated[int, _whole(0, 10)]
 Turns: TypeAlias = Annotated[int, _integer(1)]
@@ -714,6 +715,7 @@ class AgentOverride:
     settle_s: Settling | None = None
     tools_s: ToolTime | None = None
     failures: Turns | None = None
+    failing_s: FailingTime | None = None
     rounds: Rounds | None = None
     reasons: Reasons = attrs.field(factory=dict)
 
@@ -808,6 +810,7 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
         "settle_s": _check_of(Settling),
         "tools_s": _check_of(ToolTime),
         "failures": _check_of(Turns),
+        "failing_s": _check_of(FailingTime),
         "rounds": _check_of(Rounds),
         "reasons": _Must(lambda value: {**REASONS, **_reasons(value)}),
     },

@@ -487,7 +487,8 @@ class Supervisor:
         if child is not None and child.life and not child.of_use:
             child.of_use = True
             self._restarts = self._restarts.useful(child=child_id)
-            if child.spec.alternatives is not None and child.spec.alternatives.useful(child.now_on):
+            others = child.spec.alternatives
+            if others is not None and others.useful(child.now_on) and others.any_left(without={child.now_on}):
                 self._tell(FailedBack(**self._about(child), now_on=child.now_on))
 
     def change_policy(self, policy: RestartPolicy) -> None:

@@ -394,6 +394,7 @@ _AGENT: Final = {
     "retry_s": "seconds before an overloaded one is asked again",
     "last_s": "seconds for which the last one that is left is asked again, after pauses that double",
     "failures": "turns in a row without an answer, then on_exhausted",
+    "failing_s": "seconds since the first of them, at least",
     "rounds": "requests for one turn, tools between them",
     "reasons": "all else is tried again",
 }

@@ -107,8 +107,9 @@ class AgentPolicy:
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
-    human: whether there is a person to hand the caller to. failures: of turns in a row after which that is done. 2: one
-        apology is borne, a second says that there is nobody to talk to.
+    human: whether there is a person to hand the caller to. failures: of turns in a row after which that is done, if the
+        first of them is `failing_s` ago. 2: one apology is borne, a second says that there is nobody to talk to. 10.0: a
+        vendor that restarts is back by then, and two quick questions are no two turns.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
     """
@@ -125,6 +126,7 @@ class AgentPolicy:
     tools_s: float = 10.0
     human: bool = False
     failures: int = 2
+    failing_s: float = 10.0
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -201,8 +203,9 @@ class Agent:
     # When the caller, to whom nothing has been said since, is told to wait.
     filler_due: float = NEVER
     idle_asked: int = 0
-    # Turns in a row that ended in an apology.
+    # Turns in a row that ended in an apology, and when the first of them did.
     failed: int = 0
+    failing_at: float = NEVER
     # The goodbye to a caller who is silent: once it was heard the call ends, unless the caller has answered it.
     farewell: int = -1
     line: LineClosed | None = None
@@ -300,7 +303,7 @@ class Agent:
             case ModelToolCall():
                 return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
             case ModelEnded(stop=stop):
-                core = attrs.evolve(self, failed=0)
+                core = attrs.evolve(self, failed=0, failing_at=NEVER)
                 return _chain(core._flushed(reply, now), lambda core: core._model_ended(stop, now))
             case ModelFailed(vendor=vendor, kinds=kinds):
                 return self._failed(attrs.evolve(reply, vendor=vendor or reply.vendor), kinds, now)
@@ -380,8 +383,9 @@ class Agent:
         if remedy is not Answer.END and others:
             other = attrs.evolve(reply, retries=0, failing_at=NEVER, without=without)
             return attrs.evolve(self, reply=other)._go_on(now)
-        core = attrs.evolve(self, reply=reply, failed=self.failed + 1)
-        gives_up = self.policy.human and core.failed >= self.policy.failures
+        core = attrs.evolve(self, reply=reply, failed=self.failed + 1, failing_at=min(self.failing_at, now))
+        lasting = core.failed >= self.policy.failures and now - core.failing_at >= self.policy.failing_s
+        gives_up = self.policy.human and lasting
         ending = "gave_up" if remedy is Answer.END else "transfer" if gives_up else ""
         return _chain(
             core._ending(ending) if ending else (core, []),
@@ -589,6 +593,7 @@ class Agent:
             filler_due=float(suspect.filler_due),
             idle_asked=int(suspect.idle_asked),
             failed=int(suspect.failed),
+            failing_at=float(suspect.failing_at),
             farewell=int(suspect.farewell),
         )
 

@@ -232,7 +232,7 @@ class Model:
             provider = self.providers.setdefault(child.using, Provider())
             was = provider.state
             self.providers[child.using] = Provider(retry_at=provider.retry_at)
-            if was != "closed":
+            if was != "closed" and len(child.part.alternatives) > 1:
                 self.write("FailedBack", child, child.using)
 
     def fail(self, child: Child, what: str) -> None:
