@@ -108,8 +108,8 @@ class AgentPolicy:
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
     human: whether there is a person to hand the caller to. failures: of turns in a row after which that is done, if the
-        first of them is `failing_s` ago. 2: one apology is borne, a second says that there is nobody to talk to. 10.0: a
-        vendor that restarts is back by then, and two quick questions are no two turns.
+        first of them is `failing_s` ago. 2: one apology is borne, a second says that there is nobody to talk to. 10.0:
+        a vendor that restarts is back by then.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
     """
