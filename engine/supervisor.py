@@ -36,6 +36,7 @@ from attrs.validators import ge, min_len
 
 from engine.messages.errors import Stalled
 from engine.policy import (
+    ATTEMPT_S,
     EXHAUSTED,
     Answer,
     Backoff,
@@ -332,6 +333,7 @@ class _Child:
     stalled: bool = False
     # Whether the present life was of use; whom it uses, and whom its child has given up.
     of_use: bool = False
+    began_at: float = -math.inf
     now_on: str = ""
     given_up: frozenset[str] = frozenset()
 
@@ -539,7 +541,7 @@ class Supervisor:
             child.now_on = child.spec.alternatives.choose(without=child.given_up) or ""
         child.life = Incarnation(child.number, pid, child.now_on, partial(self._started, child))
         child.scope, child.killed_for, child.stalled = trio.CancelScope(shield=True), "", False
-        child.of_use = False
+        child.of_use, child.began_at = False, trio.current_time()
         child.state = ChildState.STARTING
         self._nursery.start_soon(self._live, child, child.life, name=pid)
 
@@ -615,6 +617,8 @@ class Supervisor:
 
     def _decide(self, child: _Child, reason: str, kinds: tuple[str, ...], error: BaseException | None) -> None:
         now, spec, others = trio.current_time(), child.spec, child.spec.alternatives
+        if child.of_use and now - child.began_at > ATTEMPT_S:
+            child.given_up = frozenset()  # this is another trouble: whoever failed in the last one may be well by now
         left = child.given_up | {child.now_on}
         self._restarts, decision = self._restarts.failed(
             reason,

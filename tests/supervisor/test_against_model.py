@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from engine.health import Circuit, Health, HealthPolicy
 from engine.messages.errors import ProviderDown, ProviderRefused, ProviderSlow
-from engine.policy import Answer, Backoff, RestartPolicy
+from engine.policy import ATTEMPT_S, Answer, Backoff, RestartPolicy
 from engine.supervisor import (
     TEMPORARY,
     ChildRestarted,
@@ -135,6 +135,7 @@ class Child:
     number: int = 0
     using: str = ""
     given_up: set[str] = attrs.field(factory=set)
+    began_at: float = -math.inf
     of_use: bool = False
     streak: int = 0
     dies_at: float = math.inf
@@ -203,7 +204,7 @@ class Model:
         child.number += 1
         if child.part.alternatives and not child.using:
             child.using = self.choose(child)
-        child.state, child.of_use = "alive", False
+        child.state, child.of_use, child.began_at = "alive", False, self.now
         child.dies_how = self.plan.outage(child.using, self.now)
         child.dies_at = self.now + DIES_S[child.index] if child.dies_how else math.inf
         talks = child.part.talks and not child.dies_how
@@ -259,6 +260,8 @@ class Model:
         self.failed.append((self.now, child.part.id))
         window = [(moment(at), each) for at, each in self.failed if self.now - at <= PERIOD_S]
         exceeded = len(window) > self.plan.intensities.get(child.using, self.intensity)
+        if child.of_use and self.now - child.began_at > ATTEMPT_S:
+            child.given_up = set()
         others = [each for each in child.part.alternatives if each not in {*child.given_up, child.using}]
         ill = bool(child.using) and self.providers.setdefault(child.using, Provider()).state != "closed"
         better = ill and any(self.providers.setdefault(each, Provider()).lets_in(self.now) for each in others)

@@ -1,6 +1,7 @@
 """A child with alternatives: who takes over, when, and who gets to know."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -111,6 +112,26 @@ async def test_when_nobody_is_left_the_supervisor_gives_up(autojump_clock: trio.
     assert isinstance(gave_up, GaveUp)
     assert gave_up.exhausted
     assert [each.reason for each in gave_up.history] == ["ProviderDown: away too"] * 2
+
+
+@pytest.mark.parametrize(("well_s", "then"), [(9.0, ["b"]), (11.0, ["b", "a"])])
+async def test_who_was_given_up_long_ago_takes_over_again(
+    well_s: float, then: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = Rig({"a": lambda: ProviderDown("away"), "b": None})
+
+    async def serve() -> None:
+        with suppress(GaveUpError):
+            await rig.run(60.0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await trio.sleep(well_s)
+        rig.does = {"a": None, "b": lambda: ProviderDown("away too")}
+        rig.supervisor.cancel("ear")
+        await trio.sleep(5.0)
+        assert list(dict.fromkeys(used(rig)[2:])) == then
+        rig.supervisor.stop()
 
 
 async def test_a_refusal_by_the_last_is_the_end(autojump_clock: trio.testing.MockClock) -> None:
