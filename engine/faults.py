@@ -439,7 +439,12 @@ def _mistakes_of(shape: type[Fault], values: Mapping[str, Any]) -> Iterable[tupl
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _are(kind: type, value: object) -> bool:

@@ -105,6 +105,10 @@ async def test_without_a_token_nobody_bears_it() -> None:
             {**ORDER, "faults": [{"kind": "kill", "on": "deepgrm"}]},
             "faults[0].on: unknown place 'deepgrm'; did you mean",
         ),
+        (
+            {**ORDER, "faults": [{"kind": "delay", "on": "llm", "by_s": 10**400}]},
+            "faults[0].by_s: expected a number, got 1000",
+        ),
         ({**ORDER, "faults": [ORDER["faults"][0]] * 101}, "faults: expected 100 faults at most, got 101"),  # type: ignore[index]
     ],
 )
