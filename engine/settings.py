@@ -972,7 +972,7 @@ def _file(path: Path) -> _File:
         line = re.match(r"line (\d+)", place)
         number = line[1] if line else text.count("\n") + 1  # "end of document"
         raise ConfigError(f"{path}:{number}: not TOML: {said[:1].lower()}{said[1:]}") from error
-    except ValueError as error:  # int's own, for thousands of digits
+    except (ValueError, RecursionError) as error:  # int's own, for thousands of digits; lists within lists without end
         raise ConfigError(f"{path}: not TOML: {str(error).lower()}") from error
 
 

@@ -180,6 +180,13 @@ def test_a_number_too_long_for_the_parser_is_a_mistake_like_any_other(tmp_path: 
     assert line.startswith(f"{path}: not TOML: exceeds the limit")
 
 
+def test_lists_within_lists_without_end_are_a_mistake_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "engine.toml"
+    path.write_text(f"a = {'[' * 5000}{']' * 5000}")
+    (line,) = mistakes(path)
+    assert line.startswith(f"{path}: not TOML: maximum recursion depth exceeded")
+
+
 def test_an_empty_file_means_what_is_shipped(tmp_path: Path) -> None:
     (tmp_path / "engine.toml").touch()
     assert load_settings(tmp_path / "engine.toml") == Settings() == load_settings(SHIPPED)
