@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 from engine.faults import Place, read_faults, read_table
 from engine.faulty import FaultBoard
 from web.door import FrontDoor
-from web.proxies import Request, header
+from web.proxies import Request, header, names_the_world
 
 FAULTS: Final = "/admin/faults"
 
@@ -87,10 +87,13 @@ def offer_faults(app: QuartTrio, door: FrontDoor, board: FaultBoard, *, token: s
 
 
 def is_local(door: FrontDoor, scope: Request) -> bool:
-    """Whether a request comes from this very machine, and nobody passed it on."""
+    """Whether a request comes from this very machine, and nobody passed it on.
+
+    A proxy that does not say that it is one, and a browser that was told that a page's name is here, ask for a name.
+    """
     asker = door.asker(scope)
     try:
-        return asker.is_neighbour and ipaddress.ip_address(asker.client).is_loopback
+        return asker.is_neighbour and ipaddress.ip_address(asker.client).is_loopback and not names_the_world(scope)
     except ValueError:
         return False
 

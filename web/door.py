@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from typing import Final
-from urllib.parse import urlsplit
 
 import attrs
 import structlog
@@ -21,11 +20,11 @@ import trio
 from hypercorn.typing import WebsocketScope
 from werkzeug.datastructures import MultiDict
 
-from engine.codec.public_url import check_public_url, is_loopback
+from engine.codec.public_url import check_public_url
 from engine.messages.admission import Ticket
 from engine.messages.errors import ConfigError, EngineBug
 from web.lines import Full, Lines
-from web.proxies import Asker, Proxies, Request, header, is_forwarded
+from web.proxies import Asker, Proxies, Request, is_forwarded, names_the_world
 from web.signatures import BadSignature, Signatures
 from web.tickets import BadToken, Tickets
 
@@ -127,8 +126,7 @@ class FrontDoor:
         """
         if self._signatures.are_checked:
             return False
-        host = urlsplit(f"//{header(request, b'host') or ''}").hostname or ""
-        return is_forwarded(request) or ("." in host and not is_loopback(host))
+        return is_forwarded(request) or names_the_world(request)
 
     def asker(self, request: Request) -> Asker:
         """Return who asks."""

@@ -4,10 +4,12 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 import attrs
 from hypercorn.typing import HTTPScope, WebsocketScope
 
+from engine.codec.public_url import is_loopback
 from engine.messages.errors import ConfigError
 
 Request: TypeAlias = HTTPScope | WebsocketScope
@@ -72,6 +74,12 @@ class Proxies:
 def is_forwarded(request: Request) -> bool:
     """Whether a request says that a proxy or a tunnel passed it on."""
     return any(name.lower() in _FORWARDING for name, _ in request["headers"])
+
+
+def names_the_world(request: Request) -> bool:
+    """Whether a request asks for a name that the world knows: one with a dot in it."""
+    host = urlsplit(f"//{header(request, b'host') or ''}").hostname or ""
+    return "." in host and not is_loopback(host)
 
 
 def header(request: Request, name: bytes) -> str | None:

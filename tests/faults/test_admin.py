@@ -64,6 +64,7 @@ async def test_this_machine_may_order_faults() -> None:
         ("203.0.113.9", {"authorization": TOKEN}),
         ("203.0.113.9", {"authorization": "Bearer "}),
         ("127.0.0.1", {"x_forwarded_for": "203.0.113.9"}),  # a tunnel ends on this machine too
+        ("127.0.0.1", {"host": "calls.example.com"}),  # so does a proxy that does not say so, and a page's name may
         ("10.0.0.1", {}),  # a trusted proxy is not this machine
     ],
 )
