@@ -13,7 +13,7 @@ import trio
 
 from engine.actors.agent import END_CALL, TRANSFER
 from engine.health import Health, Providers
-from engine.messages.errors import EngineBug, ProviderRefused
+from engine.messages.errors import EngineBug
 from engine.messages.model import AskModel, CallTool, CancelModel, ModelAsked, ModelFailed, ToolReturned
 from engine.policy import kinds_of
 from engine.providers.contract import Model, ModelEvent, ModelRequest, Tools, ToolSchema
@@ -198,9 +198,8 @@ class Errands:
         if request is None:
             self.tell_result(ToolReturned(id=name, ok=False, value="the tool failed; its effect is not known"))
             return
-        refused = isinstance(event.error, ProviderRefused)
         kinds, vendor = kinds_of(event.error), request.model.vendor
-        self.tell_agent(ModelFailed(request=name, reason=event.reason, refused=refused, vendor=vendor, kinds=kinds))
+        self.tell_agent(ModelFailed(request=name, reason=event.reason, vendor=vendor, kinds=kinds))
 
     def _judge(self, request: _Request, event: SupervisionEvent) -> None:
         """Let the process know what the end of a request says about its model."""

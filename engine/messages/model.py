@@ -68,14 +68,13 @@ class ModelEnded:
 
 @attrs.frozen(kw_only=True)
 class ModelFailed:
-    """The request died. `reason` is the error's text; `refused` is true where a retry cannot mend it.
+    """The request died. `reason` is the error's text.
 
     vendor: who was asked. kinds: what kind of failure it is, the most special first: policies are written in them.
     """
 
     request: str
     reason: str
-    refused: bool = False
     vendor: str = ""
     kinds: tuple[str, ...] = ()
 
