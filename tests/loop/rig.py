@@ -81,6 +81,10 @@ class Toy:
             case _:
                 raise AssertionError(message)
 
+    @property
+    def owing(self) -> bool:
+        return False
+
     def started(self, session: SessionInfo, now: float) -> tuple[Self, list[object]]:
         self._may_raise("started")
         return attrs.evolve(self, seen=(*self.seen, f"session {session.incarnation}")), [
