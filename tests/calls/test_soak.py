@@ -126,7 +126,7 @@ def test_a_failing_call_is_kept_with_what_was_wrong_and_replays(
 
 
 def test_a_soak_comes_to_figures() -> None:
-    told = virtual_soak.tell_all(range(6), on_wires=False)
+    told = [virtual_soak.tell(drawn(seed)) for seed in range(6)]
     lost = attrs.evolve(told[0], is_costly=False, lost=2, silence_s=9.5, hung=True)
     found = virtual_soak.figures([*told, lost])
     assert (found["calls"], found["hung"], found["tasks_left"], found["tools_run_twice"]) == (7, 1, 0, 0)
