@@ -52,6 +52,9 @@ STEPS_KEPT: Final = 10_000
 DUMPS_A_CALL: Final = 20
 """Raised steps of one call that are written down; a core that raises at every frame must not fill a disk."""
 
+VOICE_BACK_S: Final = 5.0
+"""After the patience for the last voice: its last attempt, and the first sound of it."""
+
 CONNECTING: Final = "One moment, please, you will be connected."
 """Said by the phone network after a call that gave up has apologised in its own voice."""
 
@@ -274,7 +277,7 @@ class Reception:
             prompt=tenant.prompt,
             greeting=tenant.greeting,
             cores=Cores(
-                pacer=Pacer(clips=clips, policy=settings.pacing),
+                pacer=Pacer(clips=clips, policy=attrs.evolve(settings.pacing, away_s=self._voice_s(tenant))),
                 agent=Agent(policy=self._agent_policy(tenant)),
                 stt=STT(policy=settings.recognition),
                 turn_detector=TurnDetector(policy=attrs.evolve(settings.turns, idle_s=idle_s)),
@@ -320,6 +323,12 @@ class Reception:
             vendors={vendor: self.settings.restart_policy(tenant, name, vendor) for vendor in vendors},
             shutdown_s=actor.shutdown_s,
         )
+
+    def _voice_s(self, tenant: Tenant) -> float:
+        """Return how long a piece waits for a dead voice: no less than voices are waited for."""
+        settings = self.settings
+        names = settings.vendors_of(tenant, "tts")
+        return sum(settings.restart_policy(tenant, "tts", name).patience_s for name in names) + VOICE_BACK_S
 
     def _agent_policy(self, tenant: Tenant) -> AgentPolicy:
         models = self.settings.vendors_of(tenant, "llm")

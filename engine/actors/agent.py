@@ -104,6 +104,8 @@ class AgentPolicy:
         `retry_s` and double. 1.0: a hiccup is over by then, and a caller has to be told before anything else is said.
     filler_s: from the caller's last word to the phrase that tells to wait, if nothing was said by then; there is none
         where `phrases` has none. 1.8: a person on a telephone asks "hello?" after two seconds.
+    unheard_s: how long a caller is not asked whether they are there, because an answer is still to be heard. 30.0:
+        longer than the patience for a voice that is away; one that speaks for longer has the floor.
     settle_s: how long to wait to be told what was heard of an interrupted reply. 0.5: the Pacer answers at once.
     tools_s: how long answers of tools are waited for. 10.0: each has its own, shorter limit and always answers, so an
         answer that is not there by then was lost on its way.
@@ -122,6 +124,7 @@ class AgentPolicy:
     retry_s: float = 0.25
     last_s: float = 1.0
     filler_s: float = 1.8
+    unheard_s: float = 30.0
     settle_s: float = 0.5
     tools_s: float = 10.0
     human: bool = False
@@ -208,6 +211,8 @@ class Agent:
     failing_at: float = NEVER
     # The goodbye to a caller who is silent: once it was heard the call ends, unless the caller has answered it.
     farewell: int = -1
+    # An answer was handed over that is still to be heard: for so long it is the caller who waits.
+    unheard_until: float = -NEVER
     line: LineClosed | None = None
 
     @property
@@ -415,10 +420,11 @@ class Agent:
         if reply.wordless:
             clip = {"": APOLOGY, "transfer": CONNECTING}.get(reply.ending, GOODBYE)
             return _chain(self._says_clip(clip, now), lambda core: core._finished(now))
+        core = self._handed_over(now)
         effects: list[object] = [ReplyEnded(turn=reply.turn, pieces=reply.pieces)]
         if reply.ending:
             effects.append(HangUp(turn=reply.turn, index=reply.pieces - 1, reason=reply.ending))
-        core = attrs.evolve(self, reply=None, answered=max(self.answered, reply.turn))
+        core = attrs.evolve(core, reply=None, answered=max(self.answered, reply.turn))
         return _chain((core, effects), lambda core: core._go_on(now))
 
     def _tool_returned(self, result: ToolReturned, now: float) -> "Step":
@@ -486,12 +492,13 @@ class Agent:
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
             filler_due=NEVER if over or self.reply is None else self.filler_due,
             farewell=-1,
+            unheard_until=-NEVER,
         )
         return core, self._cancelled() if over else []
 
     def _settled(self, turn: int, heard: str, now: float) -> "Step":
         """Cut what was said in `turn` to what was heard of it."""
-        step: Step = (self, [])
+        step: Step = (attrs.evolve(self, unheard_until=-NEVER) if turn >= self.answered else self, [])
         left = len(heard.split())
         for position, entry in enumerate(self.conversation):
             if not isinstance(entry, AgentSaid) or entry.turn != turn:
@@ -507,13 +514,18 @@ class Agent:
             return _chain(step, lambda core: (core, [HangUp(turn=turn, index=0, reason="idle")]))
         return step
 
+    def _handed_over(self, now: float) -> Self:
+        """Return the core whose answer is still to be heard: until then nobody else is silent."""
+        return attrs.evolve(self, unheard_until=now + self.policy.unheard_s)
+
     def _question(self) -> int:
         """Return the newest turn of the caller's, or -1."""
         return max((each.turn for each in self.conversation if isinstance(each, CallerSaid)), default=-1)
 
     def _idle(self, turn: int, now: float) -> "Step":
         """Ask once whether the caller is there, then say goodbye. Not while something is about to be said."""
-        if self.reply is not None or self.tools or self.settling is not None or self.line is not None:
+        waits = self.reply is not None or self.tools or self.settling is not None or now < self.unheard_until
+        if waits or self.line is not None:
             return self, []
         core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
         if self.idle_asked == 0:
@@ -524,7 +536,7 @@ class Agent:
 
     def _announced(self, turn: int, clip: str, now: float) -> "Step":
         """Say a clip as the whole of a turn."""
-        core = attrs.evolve(self, answered=max(self.answered, turn), filler_due=NEVER)
+        core = attrs.evolve(self._handed_over(now), answered=max(self.answered, turn), filler_due=NEVER)
         said = AgentSaid(turn=turn, text=self.policy.phrases[clip])
         effects: list[object] = [PlayClip(turn=turn, index=0, clip=clip), ReplyEnded(turn=turn, pieces=1)]
         return _chain(core._added(said, now), lambda core: (core, effects))
@@ -595,6 +607,7 @@ class Agent:
             failed=int(suspect.failed),
             failing_at=float(suspect.failing_at),
             farewell=int(suspect.farewell),
+            unheard_until=float(suspect.unheard_until),
         )
 
     def bare(self, suspect: Self) -> Self:

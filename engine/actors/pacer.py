@@ -61,6 +61,7 @@ class PacingPolicy:
     join_s: buffered audio below which a part of a frame is sent padded, once nothing has come for as long. 0.04: two
         frames; until then it is held for what comes, because padding within a word is heard.
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
+    away_s: the same while its voice is dead. 25.0: longer than its successors are waited for, who owe its words.
     echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round
         trip.
     hang_up_s: how long a goodbye is waited for. 10.0: twice a long goodbye.
@@ -70,6 +71,7 @@ class PacingPolicy:
     anew_s: float = 1.0
     join_s: float = 0.04
     starve_s: float = 8.0
+    away_s: float = 25.0
     echo_s: float = 2.0
     hang_up_s: float = 10.0
 
@@ -458,7 +460,8 @@ class Pacer:
         """Return when a piece without sound is skipped, or a piece without an echo counts as heard."""
         found = self._next()
         if found is not None:
-            return max(self.news_at, self.buffer.until) + self.policy.starve_s
+            patience_s = self.policy.away_s if found[1].held else self.policy.starve_s
+            return max(self.news_at, self.buffer.until) + patience_s
         return max(self.news_at, self.buffer.until) + self.policy.echo_s if self._pieces() else NEVER
 
     def _overdue(self, now: float) -> "Step":

@@ -799,6 +799,7 @@ def test_what_was_heard_of_an_older_turn_is_not_what_is_waited_for() -> None:
 def test_a_silent_caller_is_asked_once_and_then_the_call_ends() -> None:
     core, told = ran(IDLE, (CallerIdle(turn=1), 11.0))
     assert told[1:] == [PlayClip(turn=1, index=0, clip="still_there"), ReplyEnded(turn=1, pieces=1)]
+    core = after(core, (heard(1, PHRASES["still_there"]), 12.0))
     core, told = ran(core, (CallerIdle(turn=2), 22.0))
     assert told[1:] == [PlayClip(turn=2, index=0, clip="goodbye"), ReplyEnded(turn=2, pieces=1)]
     assert sent(core, (heard(2, PHRASES["goodbye"]), 24.0)) == [HangUp(turn=2, index=0, reason="idle")]
@@ -806,13 +807,21 @@ def test_a_silent_caller_is_asked_once_and_then_the_call_ends() -> None:
 
 @pytest.mark.parametrize("answer", [(ended(3, "Yes!"), 23.0), (BargedIn(turn=2, at_s=23.0), 23.0)])
 def test_a_caller_who_answers_the_goodbye_is_not_hung_up_on(answer: tuple[object, float]) -> None:
-    core = after(IDLE, (CallerIdle(turn=1), 11.0), (CallerIdle(turn=2), 22.0), answer)
+    asked = after(IDLE, (CallerIdle(turn=1), 11.0), (heard(1, PHRASES["still_there"]), 12.0))
+    core = after(asked, (CallerIdle(turn=2), 22.0), answer)
     assert only(HangUp, sent(core, (heard(2, PHRASES["goodbye"]), 24.0))) == []
 
 
 def test_a_caller_who_has_spoken_in_between_is_asked_again() -> None:
     core = after(IDLE, (CallerIdle(turn=1), 11.0), (ended(2), 12.0), (text("r1", "Yes."), 13.0), (end("r1"), 13.1))
+    core = after(core, (heard(2, "Yes."), 14.0))
     assert [each.clip for each in only(PlayClip, sent(core, (CallerIdle(turn=3), 30.0)))] == ["still_there"]
+
+
+def test_nobody_is_asked_who_waits_for_an_answer_that_is_still_to_be_heard() -> None:
+    core = after(ASKED, (text("r1", "Yes."), 6.0), (end("r1"), 6.1))
+    assert sent(core, (CallerIdle(turn=2), 36.0)) == []
+    assert [each.clip for each in only(PlayClip, sent(core, (CallerIdle(turn=2), 36.2)))] == ["still_there"]
 
 
 @pytest.mark.parametrize(
