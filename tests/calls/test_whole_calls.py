@@ -21,13 +21,13 @@ from simulators.virtual.call import FAULTS, NOTHING_LOST, play
 from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import End, VirtualScript
 
-CALLS = {"none": 60, "two at a time": 160}
-"""Calls of a class; of any other 96. The rest of the two thousand are in test_soak.py."""
+CALLS = {"none": 24, "two at a time": 80}
+"""Calls of a class; of any other 40. There are more in test_soak.py, and any number in `just soak`."""
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
-    """No log: two thousand calls with faults in them would fill a disk."""
+    """No log: a thousand calls with faults in them would fill a disk."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60 - 10))
 
 
@@ -40,11 +40,11 @@ def judged(name: str, outcome: Outcome) -> list[str]:
 
 
 def parts() -> list[tuple[str, range]]:
-    """Return the classes in parts of at most 96 calls, which processes can share."""
+    """Return the classes in parts of at most 40 calls, which processes can share."""
     return [
-        (name, range(first, min(first + 96, CALLS.get(name, 96))))
+        (name, range(first, min(first + 40, CALLS.get(name, 40))))
         for name in FAULTS
-        for first in range(0, CALLS.get(name, 96), 96)
+        for first in range(0, CALLS.get(name, 40), 40)
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_call_that_ends_at_any_moment_leaves_nothing_behind(name: str, prepare
     gc.collect()
     files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
     failed = {}
-    for seed in range(52 if prepare is _cancelled else 100):
+    for seed in range(30 if prepare is _cancelled else 50):
         found = _consistent(play(seed, faults=FAULTS[name], prepare=prepare))
         if found:
             failed[seed] = found
