@@ -39,6 +39,11 @@ ATTEMPT_S: Final = 10.0
 """No attempt takes longer to fail: three times what a connection may take, or a first sign of life."""
 
 
+def answer_to(kinds: Iterable[str], reasons: Mapping[str, Answer]) -> Answer:
+    """Return what a failure of these kinds leads to, the first that stands in `reasons` deciding; else a restart."""
+    return next((reasons[kind] for kind in kinds if kind in reasons), Answer.RESTART)
+
+
 def kinds_of(error: BaseException | None) -> tuple[str, ...]:
     """Return what kinds of failure an error is, the most special first; an error that does not say is a "crash"."""
     kinds: tuple[str, ...] = getattr(error, "kinds", ("crash",))
@@ -106,7 +111,7 @@ class RestartPolicy:
 
     def answer(self, kinds: Iterable[str]) -> Answer:
         """Return what a failure of these kinds leads to."""
-        return next((self.reasons[kind] for kind in kinds if kind in self.reasons), Answer.RESTART)
+        return answer_to(kinds, self.reasons)
 
 
 @attrs.frozen(kw_only=True)

@@ -16,15 +16,13 @@ import math
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
-from trio._core import _run as scheduler
 from trio.testing import MockClock
 
 from engine.actors.agent import Agent, AgentPolicy
@@ -36,6 +34,7 @@ from engine.faulty import FaultyCall, Report
 from engine.messages.conversation import CallerSaid, Entry
 from engine.messages.errors import ConfigError
 from simulators import tone
+from simulators.virtual.call import seeded
 from simulators.virtual.phone import VirtualPhone
 from simulators.virtual.script import PHRASES, answer
 from simulators.virtual.vendors import (
@@ -393,7 +392,7 @@ def play(  # noqa: PLR0913 - a call is made of many parts, and each has a defaul
     """
     reply = partial(_looked_up, answers) if isinstance(answers, Mapping) else answers
     call_of = partial(FaultyCall, faults=tuple(faults), seed=seed)
-    with _seeded(seed):
+    with seeded(seed):
         return trio.run(
             partial(_play, tuple(caller), reply, call_of, policy, agent, (stt, llm, tts)),
             clock=MockClock(autojump_threshold=0),
@@ -402,18 +401,6 @@ def play(  # noqa: PLR0913 - a call is made of many parts, and each has a defaul
 
 def _looked_up(answers: Mapping[str, str], text: str) -> str:
     return answers.get(text) or answer(text)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Have trio shuffle its tasks by a seed, so that a failing call can be run again."""
-    deterministic, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, True  # type: ignore[misc]
-    scheduler._r.seed(seed)
-    try:
-        yield
-    finally:
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = deterministic  # type: ignore[misc]
-        scheduler._r.seed()
 
 
 @attrs.define(eq=False)

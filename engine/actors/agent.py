@@ -7,7 +7,7 @@ but as a pause, in which a phrase of ours tells the caller to wait.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
@@ -32,7 +32,7 @@ from engine.messages.records import Record, Timing
 from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
-from engine.policy import REASONS, Answer
+from engine.policy import REASONS, Answer, answer_to
 
 Inbox: TypeAlias = (
     CallOpened
@@ -132,10 +132,6 @@ class AgentPolicy:
     failing_s: float = 10.0
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
-
-    def answer(self, kinds: Iterable[str]) -> Answer:
-        """Return what a failure of these kinds leads to."""
-        return next((self.reasons[kind] for kind in kinds if kind in self.reasons), Answer.RESTART)
 
 
 @attrs.frozen(kw_only=True)
@@ -365,7 +361,7 @@ class Agent:
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
-        remedy = self.policy.answer(kinds)
+        remedy = answer_to(kinds, self.policy.reasons)
         # Its words that were not said are not missed: who goes on is told of those that were.
         reply = attrs.evolve(
             reply,

@@ -197,6 +197,19 @@ async def test_a_call_is_greeted_heard_answered_and_written_down(
     assert reception.calls == {}
 
 
+async def test_what_is_to_be_said_waits_for_a_dead_voice_longer_than_voices_are_waited_for(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    phone = line(start())
+    async with answered(reception, phone):
+        await trio.sleep(1.0)
+        policy = reception.calls[SID].plan.cores.pacer.policy
+        phone.hang_up()
+    names = reception.settings.vendors_of(TENANT, "tts")
+    assert policy.away_s > sum(reception.settings.restart_policy(TENANT, "tts", name).patience_s for name in names)
+    assert policy.lead_s == reception.settings.pacing.lead_s
+
+
 async def test_the_call_knows_who_called_whom(reception: Reception, tmp_path: Path, autojump_clock: MockClock) -> None:
     phone = Line()
     async with answered(reception, phone):
