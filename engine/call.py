@@ -51,12 +51,13 @@ from engine.messages.model import (
     ModelFailed,
     ModelText,
     ModelToolCall,
+    ModelUsage,
     ToolReturned,
 )
-from engine.messages.playout import Played, Playing, Stopped
+from engine.messages.playout import Hold, Played, Playing, Resume, Stopped
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript
-from engine.messages.records import Counted, Record, Timing
-from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
+from engine.messages.records import Counted, Record, Timing, TokensUsed
+from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.synthesis import (
     AgentAudio,
@@ -69,7 +70,7 @@ from engine.messages.synthesis import (
     SynthesisEnded,
     VoiceDied,
 )
-from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded, TurnExpected, TurnResumed
 from engine.policy import RestartPolicy, splitmix64
 from engine.providers.contract import Model, Recogniser, Tools, ToolSchema, Voice
 from engine.scribe import Archive, Scribe
@@ -116,10 +117,15 @@ WIRING = Wiring(
         Edge(Recognised, "stt.session", "stt", set_aside=_REPEAT),
         Edge(Transcript, "stt", "turn_detector", set_aside=_REPEAT),
         Edge(LineClosed, "stt", "turn_detector"),
+        Edge(TurnExpected, "turn_detector", "agent"),
+        Edge(TurnResumed, "turn_detector", "agent"),
         Edge(TurnEnded, "turn_detector", "agent", set_aside=_REPEAT),
+        Edge(Backchannel, "turn_detector", "agent"),
         Edge(BargedIn, "turn_detector", "agent"),
         Edge(BargedIn, "turn_detector", "tts"),
         Edge(BargedIn, "turn_detector", "pacer"),
+        Edge(Hold, "turn_detector", "pacer"),
+        Edge(Resume, "turn_detector", "pacer"),
         Edge(CallerIdle, "turn_detector", "agent"),
         Edge(LineClosed, "turn_detector", "agent"),
         Edge(CallOpened, "call", "agent"),
@@ -129,6 +135,7 @@ WIRING = Wiring(
         Edge(ModelAsked, "model", "agent"),
         Edge(ModelText, "model", "agent", bound=5000, set_aside=_REPEAT),
         Edge(ModelToolCall, "model", "agent", set_aside=_REPEAT),
+        Edge(ModelUsage, "model", "agent"),
         Edge(ModelEnded, "model", "agent", set_aside=_REPEAT),
         Edge(ModelFailed, "model", "agent", set_aside=_REPEAT),
         Edge(CallTool, "agent", "tools"),
@@ -136,6 +143,7 @@ WIRING = Wiring(
         Edge(Sentence, "agent", "tts", set_aside=_REPEAT),
         Edge(Sentence, "agent", "pacer", set_aside=_REPEAT),
         Edge(PlayClip, "agent", "pacer", set_aside=_REPEAT),
+        Edge(PlayTone, "agent", "pacer"),
         Edge(ReplyEnded, "agent", "tts"),
         Edge(ReplyEnded, "agent", "pacer"),
         Edge(HangUp, "agent", "pacer"),
@@ -160,11 +168,14 @@ WIRING = Wiring(
         Edge(CloseLine, "pacer", "line"),
         Edge(LineClosed, "pacer", "call"),
         Edge(Record, "agent", "archive"),
+        Edge(TokensUsed, "agent", "archive"),
         Edge(Timing, "turn_detector", "archive"),
         Edge(Timing, "agent", "archive"),
         Edge(Timing, "tts", "archive"),
         Edge(Timing, "pacer", "archive"),
         Edge(Counted, "stt", "log"),
+        Edge(Counted, "turn_detector", "log"),
+        Edge(Counted, "agent", "log"),
         Edge(Counted, "pacer", "log"),
     )
 )

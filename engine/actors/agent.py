@@ -13,6 +13,7 @@ from typing import Final, Self, TypeAlias, assert_never
 import attrs
 
 from engine.codec.speakable import Speakable
+from engine.codec.spoken import Diction
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -25,24 +26,29 @@ from engine.messages.model import (
     ModelFailed,
     ModelText,
     ModelToolCall,
+    ModelUsage,
     ToolReturned,
 )
 from engine.messages.playout import Played
 from engine.messages.records import Record, Timing
 from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
-from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
+from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded, TurnExpected, TurnResumed
 from engine.policy import REASONS, Answer, answer_to
 
 Inbox: TypeAlias = (
     CallOpened
+    | TurnExpected
+    | TurnResumed
     | TurnEnded
+    | Backchannel
     | BargedIn
     | CallerIdle
     | Played
     | ModelAsked
     | ModelText
     | ModelToolCall
+    | ModelUsage
     | ModelEnded
     | ModelFailed
     | ToolReturned
@@ -114,6 +120,10 @@ class AgentPolicy:
         a vendor that restarts is back by then.
     rounds: requests to the model for one turn, tools between them. 8: more is a model in a circle.
     phrases: what each clip says.
+    diction: how what is written is spoken.
+    firm: phrases, as they are written, that are to be heard whole.
+    tone_s: how long tools run before the hold tone; NEVER: there is none.
+    idle_prompts: how often a silent caller is asked whether they are there, before the goodbye.
     """
 
     first_token_s: float = 2.5
@@ -132,6 +142,10 @@ class AgentPolicy:
     failing_s: float = 10.0
     rounds: int = 8
     phrases: Mapping[str, str] = attrs.field(factory=dict)
+    diction: Diction = Diction()
+    firm: tuple[str, ...] = ()
+    tone_s: float = NEVER
+    idle_prompts: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -227,6 +241,8 @@ class Agent:
                 return self._heard_model(self.reply, message, now)
             case ToolReturned():
                 return self._tool_returned(message, now)
+            case ModelUsage() | TurnExpected() | TurnResumed() | Backchannel():
+                return self, []
             case TurnEnded(turn=turn, text=text, end_s=end_s):
                 core = attrs.evolve(self, idle_asked=0)._patient(min(now, max(end_s, now - LATE_TURN_S)))
                 return _chain(core._added(CallerSaid(turn=turn, text=text), now), lambda core: core._go_on(now))

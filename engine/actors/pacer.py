@@ -24,10 +24,10 @@ from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENT_FRAME
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
-from engine.messages.playout import Played, Playing, Stopped
+from engine.messages.playout import Hold, Played, Playing, Resume, Stopped
 from engine.messages.recognition import Word
 from engine.messages.records import Counted, Timing
-from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
+from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed, VoiceDied
 from engine.messages.turns import BargedIn
@@ -41,7 +41,9 @@ _QUIET: Final = bytes(byte for byte, sample in enumerate(mulaw.decode(bytes(rang
 _MOST_CUT_BYTES: Final = RATE_HZ
 
 Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded
-Inbox: TypeAlias = Asked | AgentAudioTrimmed | VoiceDied | HangUp | BargedIn | MarkEcho | LineClosed | Tick
+Inbox: TypeAlias = (
+    Asked | AgentAudioTrimmed | VoiceDied | PlayTone | HangUp | Hold | Resume | BargedIn | MarkEcho | LineClosed | Tick
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +58,12 @@ class Clip:
 class PacingPolicy:
     """How far ahead of the caller's ear audio is sent, and how long the end of things is waited for.
 
-    lead_s: audio kept in Twilio's buffer. 0.2: rides out a stall of the loop; a barge-in empties it by `clear`.
+    lead_s: audio kept in Twilio's buffer. 0.3: rides out a stall of the loop; a barge-in empties it by `clear`.
+    message_ms: audio in one message to the line. 40: half the messages that frames would be.
+    rewind_s: how far before what was last heard an agent that was held goes on, at a word where they are known. 0.3.
+    held_s: after which an agent that is held goes on by itself: whoever held it has forgotten. 6.0: sound is a barge-in
+        long before.
+    pause_s: silence after a sentence, besides the voice's own.
     anew_s: pause after which a word is said anew that was cut in it. 1.0: until then it is a word with a pause in it.
     join_s: buffered audio below which a part of a frame is sent padded, once nothing has come for as long. 0.04: two
         frames; until then it is held for what comes, because padding within a word is heard.
@@ -67,7 +74,11 @@ class PacingPolicy:
     hang_up_s: how long a goodbye is waited for. 10.0: twice a long goodbye.
     """
 
-    lead_s: float = 0.2
+    lead_s: float = 0.3
+    message_ms: int = 40
+    rewind_s: float = 0.3
+    held_s: float = 6.0
+    pause_s: float = 0.0
     anew_s: float = 1.0
     join_s: float = 0.04
     starve_s: float = 8.0
@@ -311,6 +322,8 @@ class Pacer:
                 last = max((reply.turn for reply in self.replies), default=self.over)
                 core, effects = self._settled(last, now)
                 return attrs.evolve(core, line=message), [*effects, message]
+            case Hold() | Resume() | PlayTone():
+                return self, []
             case BargedIn(turn=turn):
                 return self._cut(turn, now)
             case HangUp(turn=turn):

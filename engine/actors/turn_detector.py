@@ -6,6 +6,7 @@ from typing import Self, TypeAlias, assert_never
 
 import attrs
 
+from engine.codec.grammar import ENGLISH, Grammar
 from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Playing, Stopped
@@ -35,7 +36,16 @@ class Floor(enum.Enum):
 class TurnPolicy:
     """When silence means that the caller has finished, and when speech means that the agent has to stop.
 
-    complete_s: silence after words that the recogniser calls finished. 0.3: see docs/latency.md, "endpointing".
+    grammar: of the caller's language: what looks finished, what takes the floor.
+    complete_s: silence after words that look finished. 0.3: see docs/latency.md, "endpointing".
+    incomplete_s: after words that look unfinished. 1.2: a pause for thought.
+    dictating_s: after a group of digits or letters, while more may come. 1.8: somebody reads them from a card.
+    eager: whether the answer is begun before it is certain that the caller has finished.
+    hold_s: sound over the agent that makes it fall silent, for the time being. 0.08: longer than a click, and than what
+        is a beginning where the agent is silent: some of its own sound comes back as echo.
+    words_s: how long after the end of a sound its words are waited for. 0.6: a recogniser's own latency.
+    keys_s: after a key, unless it was "#". 3.0: somebody looks for the next one.
+    idle_again_s: further silences, after the first that was asked into; after the last comes a goodbye.
     longest_s: after which words are answered, unless some of what was said is still to be recognised. 3.0: the longest
         pause that callers bear.
     recogniser_s: how far transcription may lag behind the caller's last sound and still be called complete.
@@ -54,7 +64,15 @@ class TurnPolicy:
         the same. 60.0: nobody listens longer, so it is noise, or the news of the end was lost.
     """
 
+    grammar: Grammar = ENGLISH
     complete_s: float = 0.3
+    incomplete_s: float = 1.2
+    dictating_s: float = 1.8
+    eager: bool = True
+    hold_s: float = 0.08
+    words_s: float = 0.6
+    keys_s: float = 3.0
+    idle_again_s: tuple[float, ...] = (10.0,)
     longest_s: float = 3.0
     recogniser_s: float = 0.25
     noise_s: float = 0.5

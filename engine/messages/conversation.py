@@ -20,12 +20,15 @@ class CallerSaid:
 class AgentSaid:
     """The agent's words of one turn, as far as they were heard.
 
-    interrupted: the caller broke in; what is missing was not heard.
+    interrupted: the caller broke in. unheard: what is missing because of it.
+    spoken: how many words were spoken for each written one, where numbers and the like are spoken out; empty: one each.
     """
 
     turn: int
     text: str
     interrupted: bool = False
+    unheard: str = ""
+    spoken: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -59,6 +59,15 @@ class ModelToolCall:
 
 
 @attrs.frozen(kw_only=True)
+class ModelUsage:
+    """What the request has cost so far, in tokens: each tells of all of it, the last one counts."""
+
+    request: str
+    input_tokens: int
+    output_tokens: int
+
+
+@attrs.frozen(kw_only=True)
 class ModelEnded:
     """The request is complete. `stop` is "tool_use" when it waits for the tools it asked for."""
 

@@ -4,10 +4,32 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
-class Playing:
-    """The first frame of turn `turn` has gone out: the agent has the floor."""
+class Hold:
+    """The caller makes a sound: be silent at once, and keep what was not heard of turn `turn` and before.
+
+    Ends with a `Resume` or a `BargedIn` of that turn or a later one. One that was not heard of yet is held too, before
+    its first sound.
+    """
 
     turn: int
+
+
+@attrs.frozen(kw_only=True)
+class Resume:
+    """The sound was nothing that takes the floor: go on with turn `turn`, from a little before where it was held."""
+
+    turn: int
+
+
+@attrs.frozen(kw_only=True)
+class Playing:
+    """The first frame of turn `turn` has gone out: the agent has the floor.
+
+    firm: what plays now is not to be held, nor cut but by a command such as "stop". Told again whenever that changes.
+    """
+
+    turn: int
+    firm: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -33,6 +33,8 @@ class Recognised:
     start_s, end_s: the stretch it speaks of, on the call's timeline.
     is_final: these words will not change; audio up to `covered_s` need never be sent again.
     speech_final: the vendor believes that the speaker has finished.
+    speech_ending: it expects so, and may take it back: then the next one is without.
+    semantic: it judges by what is said, not by silence alone: its `speech_final` needs no silence on top.
     covered_s: transcription has passed this moment. Never falls within a session.
     """
 
@@ -43,6 +45,8 @@ class Recognised:
     is_final: bool
     speech_final: bool
     covered_s: float
+    speech_ending: bool = False
+    semantic: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -59,3 +63,5 @@ class Transcript:
     is_final: bool
     speech_final: bool
     covered_s: float
+    speech_ending: bool = False
+    semantic: bool = False

@@ -31,6 +31,20 @@ class Timing:
 
 
 @attrs.frozen(kw_only=True)
+class TokensUsed:
+    """What one request to a model has cost, for the usage report.
+
+    vendor: who was asked. wasted: nothing of its answer was used: the caller went on, or other words were answered.
+    """
+
+    turn: int
+    vendor: str
+    input_tokens: int
+    output_tokens: int
+    wasted: bool
+
+
+@attrs.frozen(kw_only=True)
 class Counted:
     """Something that should be seen in the log and the metrics: `name` happened, `amount` of it."""
 

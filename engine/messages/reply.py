@@ -5,23 +5,35 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Sentence:
-    """A speakable piece of a reply: a clause, a sentence, never markup."""
+    """A speakable piece of a reply: a clause, a sentence, never markup.
+
+    text: as it is spoken, numbers in words. firm: the tenant wants it heard whole: see `Playing`.
+    """
 
     turn: int
     index: int
     text: str
+    firm: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class PlayClip:
     """A clip, rendered before the call, as piece `index` of turn `turn`.
 
-    clip: its name in the call's table of clips.
+    clip: its name in the call's table of clips. firm: as in `Sentence`.
     """
 
     turn: int
     index: int
     clip: str
+    firm: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class PlayTone:
+    """The hold tone, where nothing else is to be played, until the next piece of turn `turn`, or its end."""
+
+    turn: int
 
 
 @attrs.frozen(kw_only=True)

@@ -23,6 +23,36 @@ class TurnEnded:
 
 
 @attrs.frozen(kw_only=True)
+class TurnExpected:
+    """The caller seems to have finished: if so, turn `turn` will be `text`. Nothing of it may be said or done yet.
+
+    Void by a `TurnResumed`, by a newer `TurnExpected`, and by a `TurnEnded` of another number or of other words.
+    """
+
+    turn: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class TurnResumed:
+    """The caller, who seemed to have finished, goes on: what was expected of turn `turn` is void."""
+
+    turn: int
+
+
+@attrs.frozen(kw_only=True)
+class Backchannel:
+    """Words over the agent that left it the floor: "uh-huh". Told when turn `turn`, the agent's, is over.
+
+    at_s: end of the last of them, seconds on the call's timeline.
+    """
+
+    turn: int
+    text: str
+    at_s: float
+
+
+@attrs.frozen(kw_only=True)
 class BargedIn:
     """The caller speaks over the agent: turn `turn` and all before it are over, unheard speech included.
 

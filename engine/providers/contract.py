@@ -13,14 +13,14 @@ from typing import Protocol, TypeAlias, TypeVar
 import attrs
 
 from engine.messages.conversation import Entry, Json
-from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
+from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ModelUsage, ToolReturned
 from engine.messages.recognition import Finalise, Recognise, Recognised
 from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 
 RecogniserAsk: TypeAlias = Recognise | Finalise
 VoiceAsk: TypeAlias = Synthesise | EndSynthesis | CancelSynthesis
 VoiceEvent: TypeAlias = Synthesised | SynthesisEnded
-ModelEvent: TypeAlias = ModelText | ModelToolCall | ModelEnded
+ModelEvent: TypeAlias = ModelText | ModelToolCall | ModelUsage | ModelEnded
 
 AskT_co = TypeVar("AskT_co", covariant=True)
 EventT_contra = TypeVar("EventT_contra", contravariant=True)

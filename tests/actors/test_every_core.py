@@ -65,7 +65,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "away_s": st.sampled_from([0.0, 0.4, 7.0]),
     "policy": st.just(AgentPolicy(phrases=dict.fromkeys(CLIPS, "A phrase."), models=("any", "other"))),
     "kinds": st.sampled_from([(), ("down",), ("529", "down"), ("401", "refused")]),
+    **dict.fromkeys(["input_tokens", "output_tokens"], st.integers(0, 900)),
     **dict.fromkeys(["voiced", "is_final", "speech_final", "ok", "refused", "settled"], st.booleans()),
+    **dict.fromkeys(["firm", "speech_ending", "semantic"], st.booleans()),
 }
 
 
