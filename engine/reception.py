@@ -25,6 +25,7 @@ from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
 from engine.health import Circuit, Health
 from engine.loop import StepRaised, shown
+from engine.mailbox import NEVER
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.errors import ConfigError, EngineBug, WireError
 from engine.messages.model import CallTool, ToolReturned
@@ -268,19 +269,19 @@ class Reception:
         settings, team = self.settings, self.teams[tenant.id]
         context = CallContext(call_sid=start.call_sid, tenant=tenant.id, caller=ticket.caller)
         toolbox = self.businesses.toolbox_for(tenant.tools, tenant.clinic or {}, call=context)
-        texts = tenant.clips
+        texts = tenant.spoken_clips
         clips = {name: Clip(text=texts[name], audio=audio) for name, audio in team.clips.items()}
-        idle_s = tenant.limits.idle_s or settings.call.idle_s
+        pacing = attrs.evolve(settings.pacing, away_s=self._voice_s(tenant), pause_s=tenant.speech.pause_s)
         return Plan(
             stream_sid=start.stream_sid,
             call_sid=start.call_sid,
             prompt=tenant.prompt,
             greeting=tenant.greeting,
             cores=Cores(
-                pacer=Pacer(clips=clips, policy=attrs.evolve(settings.pacing, away_s=self._voice_s(tenant))),
+                pacer=Pacer(clips=clips, policy=pacing),
                 agent=Agent(policy=self._agent_policy(tenant)),
                 stt=STT(policy=settings.recognition),
-                turn_detector=TurnDetector(policy=attrs.evolve(settings.turns, idle_s=idle_s)),
+                turn_detector=TurnDetector(policy=settings.turns_of(tenant)),
             ),
             policy=self._call_policy(tenant),
             recognisers=team.recognisers,
@@ -331,9 +332,16 @@ class Reception:
         return sum(settings.restart_policy(tenant, "tts", name).patience_s for name in names) + VOICE_BACK_S
 
     def _agent_policy(self, tenant: Tenant) -> AgentPolicy:
-        models = self.settings.vendors_of(tenant, "llm")
+        speech = tenant.speech
         return attrs.evolve(
-            self.settings.agent_of(tenant), models=models, phrases=tenant.clips, human=self._to_human(tenant)
+            self.settings.agent_of(tenant),
+            models=self.settings.vendors_of(tenant, "llm"),
+            phrases=tenant.clips,
+            human=self._to_human(tenant),
+            diction=tenant.diction,
+            firm=speech.uninterruptible,
+            tone_s=NEVER if speech.hold_tone_s is None else speech.hold_tone_s,
+            idle_prompts=len(self.settings.turns_of(tenant).idle_again_s),
         )
 
 

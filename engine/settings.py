@@ -32,7 +32,9 @@ from engine.actors.agent import AgentPolicy
 from engine.actors.pacer import PacingPolicy
 from engine.actors.stt import RecognitionPolicy
 from engine.actors.turn_detector import TurnPolicy
+from engine.codec.grammar import grammar_of
 from engine.codec.public_url import check_public_url
+from engine.codec.spoken import Diction
 from engine.codec.toml_lines import KeyPath, lines_of
 from engine.health import HealthPolicy
 from engine.messages.errors import ConfigError
@@ -232,6 +234,28 @@ def _reasons(value: object) -> Mapping[str, Answer]:
     return read
 
 
+def _by_language(value: object) -> object:
+    for name in _free_table(value):
+        if not re.fullmatch(r"[a-z]{2,3}", name):
+            raise _Unfit('expected a language such as "en"', key=name)
+    return value
+
+
+def _spoken_as(value: object) -> Mapping[str, str]:
+    """Return a table of words, and how each is written for a voice."""
+    table = _free_table(value)
+    for word, said in table.items():
+        if not word.strip() or not isinstance(said, str) or not said.strip():
+            raise _Unfit(str(_expected("how it is written for a voice, a text", said)), key=word)
+    return {word: str(said) for word, said in table.items()}
+
+
+def _frames_ms(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in range(20, 101, 20):
+        raise _expected("20, 40, 60, 80 or 100", value)
+    return value
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise _expected("true or false", value)
@@ -304,6 +328,12 @@ FailingTime: TypeAlias = Annotated[float, _seconds(0, 600)]
 ToolTime: TypeAlias = Annotated[float, _seconds(0.1, 120)]
 Retries: TypeAlias = Annotated[int, _whole(0, 10)]
 Turns: TypeAlias = Annotated[int, _integer(1)]
+IdleTime: TypeAlias = Annotated[float, _seconds(1, 600)]
+Silence: TypeAlias = Annotated[float, _seconds(0, 10)]
+Sound: TypeAlias = Annotated[float, _seconds(0.06, 1)]
+Barge: TypeAlias = Annotated[float, _seconds(0.1, 10)]
+Words: TypeAlias = Annotated[int, _integer(1)]
+Longest: TypeAlias = Annotated[float, _seconds(0.1, 30)]
 Rounds: TypeAlias = Annotated[int, _whole(1, 100)]
 Reasons: TypeAlias = Annotated[Mapping[str, Answer], _Must(_reasons)]
 E164: TypeAlias = Annotated[str, _text('a telephone number such as "+15550100002"', r"\+[1-9][0-9]{1,14}")]
@@ -318,7 +348,8 @@ class CallSettings:
     stt: tuple[Annotated[str, _vendor("stt")], ...] = ("local",)
     llm: tuple[Annotated[str, _vendor("llm")], ...] = ("local",)
     tts: tuple[Annotated[str, _vendor("tts")], ...] = ("local",)
-    idle_s: Annotated[float, _seconds(1, 600)] = 10.0
+    idle_s: IdleTime = 10.0
+    idle_again_s: tuple[IdleTime, ...] = ()
     longest_call_s: Annotated[float, _seconds(10, 14400)] = 3600.0
 
     def __attrs_post_init__(self) -> None:
@@ -528,6 +559,14 @@ class StorageSettings:
 
 
 @attrs.frozen(kw_only=True)
+class PhraseSettings:
+    """Phrases of one language besides those that are known: see `Grammar.plus`."""
+
+    backchannels: tuple[Text, ...] = ()
+    commands: tuple[Text, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class LogSettings:
     """What is logged, and how it is written. `numbers`: whether callers' numbers stand there in clear."""
 
@@ -563,6 +602,7 @@ class Settings:
     agent: AgentPolicy = AgentPolicy()
     recognition: RecognitionPolicy = RecognitionPolicy()
     turns: TurnPolicy = TurnPolicy()
+    phrases: Annotated[Mapping[str, PhraseSettings], _Must(_by_language)] = attrs.field(factory=dict)
     pacing: PacingPolicy = PacingPolicy()
     storage: StorageSettings = StorageSettings()
     log: LogSettings = LogSettings()
@@ -590,6 +630,15 @@ class Settings:
     def agent_of(self, tenant: "Tenant | None") -> AgentPolicy:
         """Return how long a tenant's models are waited for, field by field its own or the engine's."""
         return _over(self.agent, [tenant.agent if tenant else None])
+
+    def turns_of(self, tenant: "Tenant") -> TurnPolicy:
+        """Return when a tenant's callers have finished, or break in, in its language; field by field likewise."""
+        more = self.phrases.get(tenant.language.split("-")[0], PhraseSettings())
+        grammar = grammar_of(tenant.language).plus(backchannels=more.backchannels, commands=more.commands)
+        policy = _over(self.turns, [tenant.turns])
+        idle_s = tenant.limits.idle_s or self.call.idle_s
+        again_s = tenant.limits.idle_again_s or self.call.idle_again_s or (idle_s,)
+        return attrs.evolve(policy, grammar=grammar, idle_s=idle_s, idle_again_s=again_s)
 
     def restart_policy(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> RestartPolicy:
         """Return the same as the supervisor takes it."""
@@ -650,7 +699,8 @@ class VoicesSettings:
 class LimitSettings:
     """A tenant's own limits; what is absent is the engine's."""
 
-    idle_s: Annotated[float, _seconds(1, 600)] | None = None
+    idle_s: IdleTime | None = None
+    idle_again_s: tuple[IdleTime, ...] | None = None
     longest_call_s: Annotated[float, _seconds(10, 14400)] | None = None
 
 
@@ -721,6 +771,40 @@ class AgentOverride:
 
 
 @attrs.frozen(kw_only=True)
+class TurnOverride:
+    """What differs, for a tenant, of when its callers have finished, or break in."""
+
+    complete_s: Silence | None = None
+    incomplete_s: Silence | None = None
+    dictating_s: Silence | None = None
+    longest_s: Longest | None = None
+    eager: Flag | None = None
+    hold_s: Sound | None = None
+    words_s: Silence | None = None
+    barge_words: Words | None = None
+    barge_s: Barge | None = None
+    keys_s: Barge | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SpeechSettings:
+    """How a tenant's agent speaks.
+
+    normalise: whether numbers, prices and the like are written out for the voice. pronunciations: words, and how they
+        are written for it. speed: of the voice's own. pause_s: after a sentence, besides the voice's own pause.
+    uninterruptible: phrases that are heard whole, whatever the caller says but "stop" and the like.
+    hold_tone_s: how long a tool may take before the hold tone; absent: there is none.
+    """
+
+    normalise: Flag = True
+    pronunciations: Annotated[Mapping[str, str], _Must(_spoken_as)] = attrs.field(factory=dict)
+    speed: Annotated[float, _number("a number", 0.7, 1.2)] = 1.0
+    pause_s: Annotated[float, _seconds(0, 2)] = 0.0
+    uninterruptible: tuple[Text, ...] = ()
+    hold_tone_s: Patience | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Tenant:
     """A business that is called.
 
@@ -744,6 +828,8 @@ class Tenant:
     call: TenantCallSettings = TenantCallSettings()
     actors: ActorOverrides = ActorOverrides()
     agent: AgentOverride = AgentOverride()
+    turns: TurnOverride = TurnOverride()
+    speech: SpeechSettings = SpeechSettings()
     tools: Literal["none", "clinic"] = "none"
     clinic: Annotated[Mapping[str, Any], _Must(_clinic)] | None = None
     script: Table = attrs.field(factory=dict)
@@ -765,8 +851,19 @@ class Tenant:
 
     @property
     def clips(self) -> Mapping[str, str]:
-        """Every text that is rendered ahead of time, by the name of its clip; "greeting" among them."""
+        """Every text that is rendered ahead of time, as written, by the name of its clip; "greeting" among them."""
         return {"greeting": self.greeting, **attrs.asdict(self.texts)}
+
+    @property
+    def diction(self) -> Diction:
+        """How its texts are spoken."""
+        speech = self.speech
+        return Diction(language=self.language, normalise=speech.normalise, pronunciations=speech.pronunciations)
+
+    @property
+    def spoken_clips(self) -> Mapping[str, str]:
+        """The clips' texts as they are spoken."""
+        return {name: self.diction.spoken(text).text for name, text in self.clips.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -822,12 +919,20 @@ _POLICIES: Final[Mapping[type, Mapping[str, _Must]]] = {
         "finalise_s": _seconds(0, 10),
     },
     TurnPolicy: {
-        "complete_s": _seconds(0, 10),
-        "longest_s": _seconds(0.1, 30),
-        "barge_words": _integer(1),
-        "barge_s": _seconds(0.1, 10),
+        "complete_s": _check_of(Silence),
+        "incomplete_s": _check_of(Silence),
+        "dictating_s": _check_of(Silence),
+        "longest_s": _check_of(Longest),
+        "eager": _check_of(Flag),
+        "hold_s": _check_of(Sound),
+        "words_s": _check_of(Silence),
+        "barge_words": _check_of(Words),
+        "barge_s": _check_of(Barge),
+        "keys_s": _check_of(Barge),
+        "behind_s": _seconds(1, 600),
+        "lag_s": _seconds(0.1, 30),
     },
-    PacingPolicy: {"lead_s": _seconds(0.04, 5)},
+    PacingPolicy: {"lead_s": _seconds(0.04, 5), "message_ms": _Must(_frames_ms), "rewind_s": _seconds(0, 2)},
 }
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────

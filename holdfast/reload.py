@@ -22,11 +22,14 @@ from engine.settings import Configuration, Tenant, read, settable, written
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 
-SETTABLE: Final = ("actors", "agent", "call", "health", "pacing", "recognition", "supervisor", "turns")
+SETTABLE: Final = ("actors", "agent", "call", "health", "pacing", "phrases", "recognition", "supervisor", "turns")
 """Tables of the engine's file that may change while the server runs."""
 
-TENANT_SETTABLE: Final = ("actors", "agent", "call", "default", "limits", "numbers", "prompt")
+TENANT_SETTABLE: Final = ("actors", "agent", "call", "default", "limits", "numbers", "prompt", "turns")
 """What may change of a tenant. Its texts and its voice are rendered at the start, its database is open."""
+
+SPEECH_SETTABLE: Final = ("pause_s", "uninterruptible", "hold_tone_s")
+"""What may change of how its agent speaks: what does not sound in its clips."""
 
 HELD: Final = "cannot change while the server runs: start it again, or put it back"
 """Said of all else, without its value, which may hold a secret."""
@@ -89,7 +92,8 @@ class Reload:
                 yield f"{sources.place([('id',)], tenant=name)}: a new business needs the server to be started again"
             else:
                 for change in differences(desk.tenants[name], tenants[name]):
-                    if change[0][0] not in TENANT_SETTABLE:
+                    table, *keys = change[0]
+                    if table not in TENANT_SETTABLE and not (table == "speech" and keys[0] in SPEECH_SETTABLE):
                         yield f"{sources.place([change[0]], tenant=name)}: {HELD}"
                 yield from self._unopened(configuration, tenants[name])
 

@@ -248,7 +248,7 @@ class _House:
     async def clips(self, tenant: Tenant, voice: Voice) -> dict[str, bytes]:
         """Return a tenant's clips, from the disk or freshly spoken."""
         folder = Path(self.settings.storage.clips)
-        return await render_clips(tenant.clips, voice, folder, progress=self.progress, slots=self.slots)
+        return await render_clips(tenant.spoken_clips, voice, folder, progress=self.progress, slots=self.slots)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

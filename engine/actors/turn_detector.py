@@ -53,7 +53,7 @@ class TurnPolicy:
     noise_s: how long a sound is waited out that goes on where the recogniser heard the end of the words. 0.5: a line
         with a radio in it never falls silent, and a caller who goes on has said a word by then.
     barge_words: words over the agent that stop it. 2: one may be "okay".
-    barge_s: unbroken sound over the agent that stops it. 0.6: longer than a cough.
+    barge_s: unbroken sound over the agent that takes the floor. 1.5: nobody coughs for that long.
     idle_s: silence of both after which the caller is asked whether they are there. 10.0: as IVRs have it.
     behind_s: how long words wait for the rest that a recogniser which is away will hear, since the last that it heard;
         an idle caller's sound too. 30.0: as long as the audio is kept for it. One that was not yet seen to tell of
@@ -77,7 +77,7 @@ class TurnPolicy:
     recogniser_s: float = 0.25
     noise_s: float = 0.5
     barge_words: int = 2
-    barge_s: float = 0.6
+    barge_s: float = 1.5
     idle_s: float = 10.0
     behind_s: float = 30.0
     lag_s: float = 2.0

@@ -24,7 +24,7 @@ BAD = [
     ("[actors.stt]\nbackof = 1", "actors.stt.backof: unknown key; did you mean 'backoff'?"),
     ("[actors.sst]", "actors.sst: unknown key; did you mean 'stt'?"),
     ("[log]\nLEVEL = 1", "log.LEVEL: unknown key; did you mean 'level'?"),
-    ("[pacing]\nstarve_s = 1", "pacing.starve_s: unknown key; known: 'lead_s'"),
+    ("[pacing]\nstarve_s = 1", "pacing.starve_s: unknown key; known: 'lead_s', 'message_ms', 'rewind_s'"),
     ("[log]\nqqq = 1", "log.qqq: unknown key; known: 'level', 'format', 'numbers'"),
     ('[log]\n"a b" = 1', "log.\"a b\": unknown key; known: 'level', 'format', 'numbers'"),
     # types, of which none is coerced
