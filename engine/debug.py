@@ -10,6 +10,8 @@ log. The folder, by the call's SID (a second stream of the same call gets "-2"):
 - `wire.jsonl`: the messages on the phone network's socket, both ways; `vendors.jsonl`: those on the vendors'; in both,
   audio as it is where sound is kept, and else as its length;
 - `messages.jsonl`: what passed between the parts of the call, audio as its length.
+
+A key that was pressed is written as "*". What the caller says is written down, and keys once they are taken for words.
 """
 
 import base64
@@ -48,6 +50,9 @@ LAST_S: Final = 5.0
 _MOST_AHEAD_S: Final = 1.0
 # No words look like this, and no message holds anything else of the kind that is worth reading.
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{100,}={0,2}")
+
+_KEY: Final = "digit"
+"""What a pressed key is called, on the line and among the call's parts: it may be one of a card's number."""
 
 _Item: TypeAlias = "tuple[Recording, Callable[[_Files], None]]"
 
@@ -317,7 +322,7 @@ def _parsed(message: str | bytes) -> object:
 def _apart(tree: object) -> object:
     match tree:
         case dict():
-            return {name: _apart(value) for name, value in tree.items()}
+            return {name: "*" if name == _KEY else _apart(value) for name, value in tree.items()}
         case list():
             return [_apart(value) for value in tree]
         case str() if _BASE64.fullmatch(tree):
@@ -345,7 +350,8 @@ def _plain(value: object) -> object:
             return [_plain(each) for each in value]
     kind = type(value)
     if attrs.has(kind):
-        return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(kind)}
+        fields = {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(kind)}
+        return {**fields, _KEY: "*"} if _KEY in fields else fields
     return _shown(value)
 
 

@@ -42,7 +42,7 @@ class SpeechStopped:
 class Dtmf:
     """The caller pressed a key at `at_s`."""
 
-    digit: str
+    digit: str = attrs.field(repr=lambda _: "'*'")  # it may be of a card's number
     at_s: float
 
 

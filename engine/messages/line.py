@@ -21,7 +21,7 @@ class LineAudio:
 class LineDtmf:
     """A key that the caller pressed: one of 0-9, *, #, A-D."""
 
-    digit: str
+    digit: str = attrs.field(repr=lambda _: "'*'")  # it may be of a card's number
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,8 @@ from engine import debug
 from engine.call import WIRING, Plan
 from engine.codec import mulaw
 from engine.debug import Recorder, Recording, recorder
-from engine.messages.caller import CallerAudio
+from engine.messages.caller import CallerAudio, Dtmf
+from engine.messages.line import LineDtmf
 from engine.messages.turns import TurnEnded
 from engine.metrics import Metrics
 from engine.tap import tap
@@ -100,6 +101,16 @@ def test_the_agents_frames_queue_up_and_a_clear_cuts_what_was_not_played(desk: D
     written(desk.made)
     loud = mulaw.decode(LOUD).tolist()[0]
     assert sound(desk.folder, "agent") == [loud] * 400 + [0] * 400 + mulaw.decode(FRAME).tolist()
+
+
+def test_no_key_that_was_pressed_is_written_down(desk: Desk) -> None:
+    desk.recording.line_read(json.dumps({"event": "dtmf", "dtmf": {"track": "inbound_track", "digit": "7"}}))
+    desk.recording.crossed("line", "twilio_io", LineDtmf(digit="7"))
+    desk.recording.crossed("twilio_io", "turn_detector", Dtmf(digit="7", at_s=0.5))
+    desk.recording.close()
+    written(desk.made)
+    assert "7" not in repr([lines(desk.folder, "wire"), lines(desk.folder, "messages")])
+    assert "7" not in f"{LineDtmf(digit='7')} {Dtmf(digit='7', at_s=0.5)}"
 
 
 @pytest.mark.parametrize("timestamp", ["999999999999", 10**15])
