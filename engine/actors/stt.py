@@ -216,6 +216,8 @@ class STT:
                 is_final=heard.is_final,
                 speech_final=heard.speech_final,
                 covered_s=max(self.covered_s, heard.covered_s) if heard.is_final else self.covered_s,
+                speech_ending=heard.speech_ending,
+                semantic=heard.semantic,
             )
         ]
 
