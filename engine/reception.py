@@ -29,7 +29,7 @@ from engine.mailbox import NEVER
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.errors import ConfigError, EngineBug, WireError
 from engine.messages.model import CallTool, ToolReturned
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept
 from engine.metrics import Metrics
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.settings import Settings, Tenant
@@ -388,8 +388,8 @@ class StoreArchive:
         )
         await self.runner(row)
 
-    async def put(self, items: Sequence[Record | Timing]) -> None:
-        """Write entries of the conversation, and timings."""
+    async def put(self, items: Sequence[Kept]) -> None:
+        """Write entries of the conversation, timings, and what models cost."""
         await self.runner(partial(self.store.put, self.ticket.call_sid, items))
 
     async def ended(self, reason: str) -> None:

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from engine.messages.errors import ConfigError, EngineBug
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept
 from engine.supervisor import TRANSIENT, ChildSpec, Incarnation
 
 WAITING_BOUND = 100_000
@@ -37,7 +37,7 @@ class Archive(Protocol):
     async def opened(self) -> None:
         """Note that the call has begun; again changes nothing."""
 
-    async def put(self, items: Sequence[Record | Timing]) -> None:
+    async def put(self, items: Sequence[Kept]) -> None:
         """Keep items, all or none of them; again changes nothing."""
 
     async def ended(self, reason: str) -> None:
@@ -56,7 +56,7 @@ class _Ended:
     reason: str
 
 
-_Item: TypeAlias = _Opened | Record | Timing | _Ended
+_Item: TypeAlias = _Opened | Kept | _Ended
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -77,11 +77,11 @@ class Scribe:
     _singly: bool = attrs.field(init=False, default=False)
     _last: _Ended | None = attrs.field(init=False, default=None)
     _closed: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _in: trio.MemorySendChannel[Record | Timing] = attrs.field(init=False)
-    _out: trio.MemoryReceiveChannel[Record | Timing] = attrs.field(init=False)
+    _in: trio.MemorySendChannel[Kept] = attrs.field(init=False)
+    _out: trio.MemoryReceiveChannel[Kept] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._in, self._out = trio.open_memory_channel[Record | Timing](WAITING_BOUND)
+        self._in, self._out = trio.open_memory_channel[Kept](WAITING_BOUND)
 
     def spec(self) -> ChildSpec:
         """Return the writer as a child of a supervisor."""
@@ -89,7 +89,7 @@ class Scribe:
 
     def put(self, item: object) -> None:
         """Queue an item: a port. Never waits, never raises; what cannot be kept is in the log, in full at debug."""
-        assert isinstance(item, Record | Timing)
+        assert isinstance(item, Kept)
         try:
             self._in.send_nowait(item)
         except (trio.WouldBlock, trio.ClosedResourceError):
@@ -155,4 +155,4 @@ class Scribe:
             case [_Ended(reason=reason)]:
                 await self.archive.ended(reason)
             case _:
-                await self.archive.put(tuple(item for item in part if isinstance(item, Record | Timing)))
+                await self.archive.put(tuple(item for item in part if isinstance(item, Kept)))

@@ -1,5 +1,7 @@
 """What a call leaves behind: rows for storage, numbers for the log. Never read back by a core."""
 
+from typing import TypeAlias
+
 import attrs
 
 from engine.messages.conversation import Entry
@@ -34,9 +36,11 @@ class Timing:
 class TokensUsed:
     """What one request to a model has cost, for the usage report.
 
-    vendor: who was asked. wasted: nothing of its answer was used: the caller went on, or other words were answered.
+    request: its id within the call. vendor: who was asked. output_tokens: at least so many, where it was cut off.
+    wasted: nothing of its answer was used: the caller went on, or other words were answered.
     """
 
+    request: str
     turn: int
     vendor: str
     input_tokens: int
@@ -50,3 +54,7 @@ class Counted:
 
     name: str
     amount: float
+
+
+Kept: TypeAlias = Record | Timing | TokensUsed
+"""What a call's archive keeps."""

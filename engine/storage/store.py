@@ -14,6 +14,7 @@ from typing import Final, Self, assert_never
 import attrs
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     delete,
+    func,
     select,
     update,
 )
@@ -36,11 +38,12 @@ from engine.messages.admission import NextStep
 from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Json, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import EngineBug
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept, Record, Timing, TokensUsed
 from engine.storage.database import BUSY_S, Database, Schema, open_database
 from engine.storage.ledger import ToolRun, ToolStatus
 from engine.storage.moments import Clock, UtcDateTime, utc_now
 from engine.storage.owner import is_gone, this_process
+from engine.storage.usage import Usage
 
 LOST_S: Final = 5 * 3600.0
 """After which a call of another machine's is over, whatever became of it: Twilio ends every call after four hours."""
@@ -86,6 +89,18 @@ _timings = Table(
     Column("turn", Integer, primary_key=True, autoincrement=False),
     Column("stage", String, primary_key=True),
     Column("at_s", Float, nullable=False),
+)
+
+_usage = Table(
+    "usage",
+    _metadata,
+    Column("call_sid", ForeignKey("calls.call_sid"), primary_key=True),
+    Column("request", String, primary_key=True),
+    Column("turn", Integer, nullable=False),
+    Column("vendor", String, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("wasted", Boolean, nullable=False),
 )
 
 _tool_runs = Table(
@@ -150,7 +165,11 @@ def _add_front_door(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE calls ADD COLUMN owner VARCHAR")
 
 
-_SCHEMA: Final = Schema(name="store", metadata=_metadata, upgrades=(_add_front_door,))
+def _add_usage(connection: Connection) -> None:
+    _metadata.create_all(connection, tables=[_usage])
+
+
+_SCHEMA: Final = Schema(name="store", metadata=_metadata, upgrades=(_add_front_door, _add_usage))
 
 
 @attrs.frozen(kw_only=True)
@@ -249,18 +268,23 @@ class Store:
         with self._database.reading() as connection:
             return connection.scalar(select(_calls.c.ended_reason).where(_of(_calls, call_sid)))
 
-    # ── conversation and timings ────────────────────────────────────────────────────────────────────────────────────
+    # ── conversation, timings, usage ────────────────────────────────────────────────────────────────────────────────
 
-    def put(self, call_sid: str, items: Sequence[Record | Timing]) -> None:
-        """Store entries of the conversation, and when stages of turns were reached: all of them, or none.
+    def put(self, call_sid: str, items: Sequence[Kept]) -> None:
+        """Store entries of the conversation, when stages of turns were reached, what requests cost: all, or none.
 
-        An entry goes over what stood at its position; of a stage the last time given counts. The call must have
-        started.
+        An entry goes over what stood at its position; of a stage the last time given counts, of a request the last
+        cost. The call must have started.
         """
         entries = [_entry_row(call_sid, item) for item in items if isinstance(item, Record)]
         timings = [{"call_sid": call_sid, **attrs.asdict(item)} for item in items if isinstance(item, Timing)]
+        usage = [{"call_sid": call_sid, **attrs.asdict(item)} for item in items if isinstance(item, TokensUsed)]
         with self._database.writing() as connection:
-            for table, key, rows in ((_entries, ("position",), entries), (_timings, ("turn", "stage"), timings)):
+            for table, key, rows in (
+                (_entries, ("position",), entries),
+                (_timings, ("turn", "stage"), timings),
+                (_usage, ("request",), usage),
+            ):
                 if rows:
                     insert = self._database.insert(table)
                     values = {name: insert.excluded[name] for name in rows[0] if name not in {"call_sid", *key}}
@@ -280,6 +304,30 @@ class Store:
                 select(_timings).where(_of(_timings, call_sid)).order_by(_timings.c.turn, _timings.c.at_s)
             )
             return tuple(Timing(turn=row.turn, stage=row.stage, at_s=row.at_s) for row in rows)
+
+    def usage_of_call(self, call_sid: str) -> tuple[Usage, ...]:
+        """Return what a call's requests to models have cost: by vendor, what was used before what was wasted."""
+        return self._usage_where(_of(_usage, call_sid))
+
+    def usage_of_tenant(self, tenant: str, *, since: datetime, until: datetime) -> tuple[Usage, ...]:
+        """Return the same for all of a tenant's calls that began at `since` or later, and before `until`."""
+        return self._usage_where(_calls.c.tenant == tenant, _calls.c.started_at >= since, _calls.c.started_at < until)
+
+    def _usage_where(self, *which: ColumnElement[bool]) -> tuple[Usage, ...]:
+        groups = (_usage.c.vendor, _usage.c.wasted)
+        sums = (func.sum(_usage.c.input_tokens), func.sum(_usage.c.output_tokens))
+        query = select(*groups, func.count(), *sums).join(_calls).where(*which).group_by(*groups).order_by(*groups)
+        with self._database.reading() as connection:
+            return tuple(
+                Usage(
+                    vendor=vendor,
+                    wasted=wasted,
+                    requests=requests,
+                    input_tokens=int(input_tokens),
+                    output_tokens=int(output_tokens),
+                )
+                for vendor, wasted, requests, input_tokens, output_tokens in connection.execute(query)
+            )
 
     # ── the ledger of tool runs ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -393,8 +441,8 @@ def _columns(entry: Entry) -> tuple[str, str, Json]:
     match entry:
         case CallerSaid(text=text):
             return "caller", text, None
-        case AgentSaid(text=text, interrupted=interrupted):
-            return "agent", text, {"interrupted": interrupted}
+        case AgentSaid(text=text, interrupted=interrupted, unheard=unheard, spoken=spoken):
+            return "agent", text, {"interrupted": interrupted, "unheard": _storable(unheard), "spoken": list(spoken)}
         case ToolCalled(id=id_, name=name, arguments=arguments):
             return "tool_call", name, {"id": id_, "arguments": dict(arguments)}
         case ToolAnswered(id=id_, ok=ok, value=value):
@@ -410,7 +458,8 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
         case "caller":
             return CallerSaid(turn=row.turn, text=row.text)
         case "agent":
-            return AgentSaid(turn=row.turn, text=row.text, **row.data)
+            spoken = tuple(row.data.get("spoken", ()))
+            return AgentSaid(turn=row.turn, text=row.text, **{**row.data, "spoken": spoken})
         case "tool_call":
             return ToolCalled(turn=row.turn, name=row.text, **row.data)
         case "tool_result":

@@ -14,7 +14,7 @@ from engine.messages.conversation import AgentSaid, CallerSaid, Entry, ToolAnswe
 from engine.messages.errors import ProviderDown
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ToolReturned
 from engine.messages.recognition import Finalise, Recognised, Word
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept, Record
 from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import (
     ModelEvent,
@@ -351,14 +351,14 @@ class VirtualArchive:
     reason: why the call ended, once it has.
     """
 
-    items: list[Record | Timing] = attrs.field(factory=list)
+    items: list[Kept] = attrs.field(factory=list)
     reason: str | None = None
 
     async def opened(self) -> None:
         """Note nothing."""
         await trio.lowlevel.checkpoint()
 
-    async def put(self, items: Sequence[Record | Timing]) -> None:
+    async def put(self, items: Sequence[Kept]) -> None:
         """Keep items."""
         await trio.lowlevel.checkpoint()
         self.items.extend(items)

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from engine.call import Plan
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept
 from simulators.virtual.call import FAULTS, NOTHING_LOST, play
 from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import End, VirtualScript
@@ -113,7 +113,7 @@ def test_an_archive_that_is_slow_or_fails_once_costs_the_caller_nothing() -> Non
         async def opened(self) -> None:
             await self.archive.opened()
 
-        async def put(self, items: Sequence[Record | Timing]) -> None:
+        async def put(self, items: Sequence[Kept]) -> None:
             self.puts += 1
             if self.puts == 3:
                 raise OSError("the disk is full")

@@ -12,13 +12,13 @@ from trio.testing import MockClock
 
 from engine.messages.conversation import CallerSaid
 from engine.messages.errors import ConfigError, EngineBug
-from engine.messages.records import Record, Timing
+from engine.messages.records import Kept, Record, Timing, TokensUsed
 from engine.scribe import GATHER_S, TOGETHER, WAITING_BOUND, Scribe
 from engine.supervisor import Supervisor
 
 OPENED = "opened"
 ENDED = "stop"
-Item = Record | Timing | str
+Item = Kept | str
 
 
 @attrs.define
@@ -35,7 +35,7 @@ class MemoryArchive:
     async def opened(self) -> None:
         await self._keep([OPENED])
 
-    async def put(self, items: Sequence[Record | Timing]) -> None:
+    async def put(self, items: Sequence[Kept]) -> None:
         await self._keep(items)
         self.puts.append(len(items))
 
@@ -77,7 +77,8 @@ ROWS = [row(position) for position in range(5)]
 
 
 async def test_a_call_is_opened_then_written_in_order(autojump_clock: MockClock) -> None:
-    items = [row(0), Timing(turn=1, stage="last_word", at_s=1.0), row(1), Timing(turn=1, stage="first_token", at_s=2.0)]
+    cost = TokensUsed(request="r1", turn=1, vendor="a", input_tokens=9, output_tokens=3, wasted=False)
+    items = [row(0), Timing(turn=1, stage="last_word", at_s=1.0), row(1), cost]
     async with writing(MemoryArchive(takes_s=1.0)) as rig:
         for item in items:
             rig.scribe.put(item)

@@ -12,10 +12,11 @@ from engine.messages.admission import NextStep
 from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import ConfigError, EngineBug
-from engine.messages.records import Record, Timing
+from engine.messages.records import Record, Timing, TokensUsed
 from engine.storage.ledger import ToolStatus
 from engine.storage.owner import is_gone, this_process
 from engine.storage.store import Call, Store
+from engine.storage.usage import Usage
 
 BEGAN = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 LATER = BEGAN + timedelta(minutes=3)
@@ -125,7 +126,7 @@ ENTRIES: tuple[Entry, ...] = (
     ToolCalled(turn=1, id="t1", name="find_free_slots", arguments={"day": "2026-11-24", "limit": 2}),
     ToolAnswered(turn=1, id="t1", ok=True, value={"slots": [{"say": "Tuesday"}], "note": None}),
     ToolAnswered(turn=1, id="t2", ok=False, value=None),
-    AgentSaid(turn=1, text="Tuesday at", interrupted=True),
+    AgentSaid(turn=1, text="Tuesday at", interrupted=True, unheard="10:30.", spoken=(1, 1)),
     Noted(turn=2, text="the caller was asked to repeat"),
 )
 
@@ -170,6 +171,73 @@ def test_timings_come_back_by_turn_and_time(store: Store) -> None:
     )
 
 
+def test_an_agents_words_from_before_it_was_known_what_was_not_heard_come_back(store: Store) -> None:
+    start(store)
+    store.put("CA1", [Record(position=0, entry=AgentSaid(turn=1, text="Tuesday", interrupted=True), at_s=1.0)])
+    with store._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE entries SET data = '{\"interrupted\": true}'")
+    assert store.conversation("CA1")[0].entry == AgentSaid(turn=1, text="Tuesday", interrupted=True)
+
+
+def cost(
+    request: str, input_tokens: int, output_tokens: int, *, vendor: str = "anthropic", wasted: bool = False
+) -> TokensUsed:
+    return TokensUsed(
+        request=request,
+        turn=1,
+        vendor=vendor,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        wasted=wasted,
+    )
+
+
+def spent(vendor: str, requests: int, input_tokens: int, output_tokens: int, *, wasted: bool = False) -> Usage:
+    return Usage(
+        vendor=vendor,
+        wasted=wasted,
+        requests=requests,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+
+
+def test_what_a_call_has_cost_is_told_by_vendor_and_what_was_wasted_apart(store: Store) -> None:
+    start(store)
+    store.put("CA1", [cost("r1", 1000, 20), cost("r2", 1100, 1, wasted=True), cost("r3", 1200, 30)])
+    store.put("CA1", [cost("r4", 50, 5, vendor="a")])
+    assert store.usage_of_call("CA1") == (
+        spent("a", 1, 50, 5),
+        spent("anthropic", 2, 2200, 50),
+        spent("anthropic", 1, 1100, 1, wasted=True),
+    )
+    assert store.usage_of_call("CA2") == ()
+
+
+def test_what_a_tenant_has_cost_is_of_its_calls_that_began_in_a_time(store: Store) -> None:
+    for call_sid, at in (("CA1", BEGAN), ("CA2", BEGAN + timedelta(hours=1)), ("CA3", BEGAN + timedelta(hours=2))):
+        start(store, call_sid, at)
+        store.put(call_sid, [cost("r1", 1000, 20)])
+    since, until = BEGAN, BEGAN + timedelta(hours=2)
+    assert store.usage_of_tenant("clinic", since=since, until=until) == (spent("anthropic", 2, 2000, 40),)
+    assert store.usage_of_tenant("clinic", since=since + timedelta(seconds=1), until=until) == (
+        spent("anthropic", 1, 1000, 20),
+    )
+    assert store.usage_of_tenant("other", since=since, until=until) == ()
+
+
+def test_a_store_from_before_usage_was_kept_gets_its_table(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Store.open(url) as store:
+        start(store)
+        with store._database.writing() as connection:
+            connection.exec_driver_sql("DROP TABLE usage")
+            connection.exec_driver_sql("UPDATE schema_versions SET version = 2")
+    with Store.open(url) as store:
+        store.put("CA1", [cost("r1", 9, 3)])
+        assert store.usage_of_call("CA1") == (spent("anthropic", 1, 9, 3),)
+
+
 def record(store: Store, name: str = "book") -> tuple[ToolStatus, object, bool]:
     run = store.record_tool("CA1/t1", call_sid="CA1", turn=2, name=name, arguments={"n": 1})
     assert (run.id, run.call_sid, run.turn, run.name, run.arguments) == ("CA1/t1", "CA1", 2, "book", {"n": 1})
@@ -203,6 +271,7 @@ WRITES: tuple[Callable[[Store], object], ...] = (
     start,
     lambda store: store.put("CA1", [Record(position=0, entry=CallerSaid(turn=1, text="hello"), at_s=1.0)]),
     lambda store: store.put("CA1", [Timing(turn=1, stage="last_word", at_s=1.0)]),
+    lambda store: store.put("CA1", [cost("r1", 9, 3)]),
     lambda store: store.record_tool("CA1/t1", call_sid="CA1", turn=1, name="book", arguments={}),
     lambda store: store.finish_tool("CA1/t1", ToolStatus.DONE, {"ok": 1}),
     lambda store: store.consume_token("t1", LATER),
@@ -213,7 +282,7 @@ WRITES: tuple[Callable[[Store], object], ...] = (
 )
 
 _TABLES = (
-    *("calls", "entries", "timings", "tool_runs"),
+    *("calls", "entries", "timings", "usage", "tool_runs"),
     *("used_tokens", "next_steps", "call_reports", "stream_reports"),
 )
 
@@ -327,7 +396,7 @@ def test_a_store_from_before_the_front_door_gets_its_tables_and_keeps_its_calls(
     with Store.open(url) as store:
         start(store)
         with store._database.writing() as connection:
-            for table in ("used_tokens", "next_steps", "call_reports", "stream_reports"):
+            for table in ("usage", "used_tokens", "next_steps", "call_reports", "stream_reports"):
                 connection.exec_driver_sql(f"DROP TABLE {table}")
             connection.exec_driver_sql("ALTER TABLE calls DROP COLUMN owner")
             connection.exec_driver_sql("UPDATE schema_versions SET version = 1")
