@@ -31,6 +31,7 @@ from engine.messages.errors import ConfigError, ProviderDown, ProviderError, Pro
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word
 from engine.providers.contract import RecogniserAsk
 from engine.providers.deepgram import DeepgramRecogniser, wire
+from engine.providers.deepgram.fields import Complaint, StreamWord
 from engine.providers.deepgram.hearing import Hearing
 from engine.providers.socket import Address, SocketClosed
 
@@ -158,7 +159,7 @@ def test_a_kind_that_nobody_asked_for_is_nothing(message: dict[str, Any]) -> Non
 
 def test_an_error_of_the_vendors_is_its_own_words_cut_short() -> None:
     told = read({"type": "Error", "variant": "SchemaError", "description": "d" * 1000, "message": "m" * 10_000})
-    assert isinstance(told, wire.Complaint)
+    assert isinstance(told, Complaint)
     assert told.text.startswith("Error: 'SchemaError' 'ddd")
     assert len(told.text) < 150
 
@@ -255,7 +256,7 @@ def test_fields_that_nobody_reads_may_be_missing() -> None:
     del best["confidence"], best["words"][0]["confidence"], best["words"][0]["punctuated_word"]
     heard = read(message)
     assert isinstance(heard, wire.Results)
-    assert heard.words == (wire.StreamWord(text="my", start_s=1.1, end_s=1.3),)
+    assert heard.words == (StreamWord(text="my", start_s=1.1, end_s=1.3),)
 
 
 def test_a_window_without_an_alternative_is_heard_and_empty() -> None:
@@ -395,7 +396,7 @@ def test_frames_that_follow_each_other_but_for_rounding_are_no_leap() -> None:
         hearing.take(7.0 + round(frame * FRAME_S + (0.0004 if frame % 2 else -0.0004), 4), FRAME_BYTES)
         hearing.sent(FRAME_BYTES)
     assert told(hearing, results(0.0, 60.0)).covered_s == pytest.approx(67.0, abs=0.001)
-    assert len(hearing._stretches) == 1
+    assert len(hearing.timeline._stretches) == 1
 
 
 def test_a_slow_drift_becomes_a_leap_before_it_is_a_millisecond_and_a_half() -> None:

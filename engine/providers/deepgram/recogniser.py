@@ -23,7 +23,10 @@ from engine.messages.errors import ConfigError, ProviderDown, ProviderError, Pro
 from engine.messages.recognition import Finalise, Recognise, Recognised
 from engine.providers.contract import RecogniserAsk, Seam
 from engine.providers.deepgram import wire
+from engine.providers.deepgram.closing import GOODBYE_S, close, explained
+from engine.providers.deepgram.fields import Complaint
 from engine.providers.deepgram.hearing import Hearing
+from engine.providers.deepgram.vigil import Habit, Vigil, is_spoken
 from engine.providers.socket import Dial, SocketClosed, SocketPolicy, VendorSocket, dial_tcp, open_socket
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
@@ -39,40 +42,8 @@ _KEEP_ALIVE_S: Final = 4.0
 # will.
 _STALL_S: Final = 3.0
 _STALL_AUDIO_S: Final = 2.0
-# Results without words in a row, of which one may be the end of an utterance: so many tell of silence.
-_TELLING: Final = 3
-# Of a µ-law byte turned over, without its sign: below, 30 dB under the loudest, lies a line's noise.
-_LOUD: Final = 0x30
-_QUIET: Final = bytes(byte for byte in range(256) if ~byte & 0x7F < _LOUD)
-# Of a message's samples: less of it that is loud is a click.
-_SPOKEN_SHARE: Final = 0.1
-# How often a stall is judged where the audio for it is not yet sent.
-_LOOK_S: Final = 0.25
-# A watchdog that woke this much later than it asked to was itself held up, and judges nobody.
-_LATE_S: Final = 0.5
-# For a last message to a vendor that may be gone.
-_GOODBYE_S: Final = 0.2
-# For the vendor to close a stream that had no audio; a start-up waits for it.
-_CHECK_S: Final = 1.0
 # Of the vendor's complaints about us, in one session.
 _MOST_LOGGED: Final = 5
-# How a vendor ends what it was asked to end: by the book, without a code, or by closing the stream.
-_AGREED: Final = (1000, 1005, None)
-
-# The vendor's names for the end of a stream, and what they mean; they come as the reason, or within it.
-_MEANINGS: Final = {
-    "DATA-0000": ("DATA-0000", "it could not decode the audio"),
-    "NET-0000": ("NET-0000", "it had nothing to say in time"),
-    "NET-0001": ("NET-0001", "it had no audio for ten seconds"),
-    "net0001": ("NET-0001", "it had no audio for ten seconds"),
-}
-
-
-@attrs.define(eq=False)
-class _Habit:
-    """What this vendor was seen to do, in any call. tells_of_silence: to send Results for audio without words."""
-
-    tells_of_silence: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +66,7 @@ class DeepgramRecogniser:
     keyterms: tuple[str, ...] = ()
     chunk_ms: int = 60
     dial: Dial = dial_tcp
-    _habit: _Habit = attrs.field(init=False, repr=False, eq=False, factory=_Habit)
+    _habit: Habit = attrs.field(init=False, repr=False, eq=False, factory=Habit)
 
     def __attrs_post_init__(self) -> None:
         if not _SHORTEST_CHUNK_MS <= self.chunk_ms <= _LONGEST_CHUNK_MS:
@@ -119,14 +90,7 @@ class DeepgramRecogniser:
     async def check(self) -> None:
         """Open a stream as a call does, and close it: it costs nothing. Raises `ProviderError`."""
         async with self._socket() as socket:
-            await socket.send(wire.CLOSE_STREAM)
-            with trio.move_on_after(_CHECK_S):
-                try:
-                    while True:
-                        await socket.receive()
-                except SocketClosed as closed:
-                    if closed.close_code not in _AGREED:
-                        raise _explained(closed) from None
+            await close(socket, wire.CLOSE_STREAM)
 
     def _socket(self) -> AbstractAsyncContextManager[VendorSocket]:
         query = {
@@ -156,12 +120,12 @@ class _Session:
     """One call's ear."""
 
     def __init__(
-        self, seam: Seam[RecogniserAsk, Recognised], socket: VendorSocket, chunk_bytes: int, habit: _Habit
+        self, seam: Seam[RecogniserAsk, Recognised], socket: VendorSocket, chunk_bytes: int, habit: Habit
     ) -> None:
         self._seam = seam
         self._socket = socket
         self._chunk_bytes = chunk_bytes
-        self._habit = habit
+        self._vigil = Vigil(habit=habit, stall_s=_STALL_S, stall_audio_s=_STALL_AUDIO_S)
         self._hearing = Hearing()
         # Invariant: less than a message of audio, while an ask is awaited.
         self._unsent = bytearray()
@@ -170,13 +134,6 @@ class _Session:
         self._spoken = False
         # When something was last sent.
         self._spoke_at = trio.current_time()
-        # Since when audio was sent without any Results, and how much; None if there was none, or nobody can judge. Of
-        # silence none are owed by a vendor that never was seen to send them: to start again for their want would end in
-        # a backlog that no session works off.
-        self._unanswered_since: float | None = None
-        self._unanswered_bytes = 0
-        # Results in a row that had no words.
-        self._wordless = 0
         # False while the actor is busy with what it was told: what the vendor says then is heard later.
         self._listening = True
         self._complaints = 0
@@ -189,7 +146,7 @@ class _Session:
                 nursery.start_soon(self._watch)
                 await self._listen()
         finally:
-            with trio.move_on_after(_GOODBYE_S, shield=True), suppress(ProviderError):
+            with trio.move_on_after(GOODBYE_S, shield=True), suppress(ProviderError):
                 await self._socket.send(wire.CLOSE_STREAM)
 
     async def _feed(self) -> None:
@@ -213,7 +170,7 @@ class _Session:
 
         The message in hand when a pause begins is longer by what it holds of the words before; 100 ms at most.
         """
-        spoken = _is_spoken(audio)
+        spoken = is_spoken(audio)
         if self._spoken and not spoken and len(self._unsent) + self._chunk_bytes <= _LONGEST_CHUNK_MS * RATE_HZ // 1000:
             self._size_bytes = len(self._unsent) + self._chunk_bytes
         self._spoken = spoken
@@ -233,10 +190,7 @@ class _Session:
             del self._unsent[: self._size_bytes]
             self._size_bytes = self._chunk_bytes
             self._hearing.sent(len(audio))
-            if self._unanswered_since is None and (self._habit.tells_of_silence or _is_spoken(audio)):
-                self._unanswered_since = trio.current_time()
-            if self._unanswered_since is not None:
-                self._unanswered_bytes += len(audio)
+            self._vigil.sent(audio)
             await self._say(audio)
 
     async def _say(self, message: str | bytes) -> None:
@@ -249,7 +203,7 @@ class _Session:
             try:
                 message = await self._socket.receive()
             except SocketClosed as closed:
-                raise _explained(closed) from None
+                raise explained(closed) from None
             try:
                 heard = self._heard(message)
             except WireError as error:
@@ -259,17 +213,14 @@ class _Session:
                 self._listening = False
                 await self._seam.emit(heard)
                 self._listening = True
-                self._excuse()
+                self._vigil.excuse()
 
     def _heard(self, message: str | bytes) -> Recognised | None:
         """Return what a message is to the call, None if nothing. Raises WireError for one that makes no sense."""
         match wire.read(message, longest=_POLICY.longest_message_bytes):
             case wire.Results() as results:
                 heard = self._hearing.heard(results)
-                self._wordless = 0 if results.text else self._wordless + 1
-                self._habit.tells_of_silence |= self._wordless >= _TELLING
-                self._unanswered_since = None
-                self._unanswered_bytes = 0
+                self._vigil.answered(with_words=bool(results.text))
                 if results.flaw:
                     self._seam.refused(results.flaw)
                 return heard
@@ -278,7 +229,7 @@ class _Session:
                 if ended is None:
                     _log.debug("deepgram ended an utterance late", last_word_end_s=end.last_word_end_s)
                 return ended
-            case wire.Complaint(text=text):
+            case Complaint(text=text):
                 self._complaints += 1
                 if self._complaints <= _MOST_LOGGED:
                     _log.warning("deepgram complained", text=text)
@@ -288,45 +239,9 @@ class _Session:
         """Keep the stream alive. Raises `ProviderSlow` when audio goes out and no Results come back."""
         with suppress(ProviderDown):
             while True:
-                due = self._due()
+                due = min(self._vigil.due(), max(trio.current_time(), self._spoke_at + _KEEP_ALIVE_S))
                 await trio.sleep_until(due)
-                now = trio.current_time()
-                if now > due + _LATE_S or not self._listening:
-                    self._excuse()
-                if self._stalled(now):
+                if self._vigil.woke(due, listening=self._listening):
                     raise ProviderSlow(f"deepgram gave no results for {_STALL_S:g} s of audio")
-                if now >= self._spoke_at + _KEEP_ALIVE_S:
+                if trio.current_time() >= self._spoke_at + _KEEP_ALIVE_S:
                     await self._say(wire.KEEP_ALIVE)
-
-    def _excuse(self) -> None:
-        """Judge the vendor from now on only."""
-        if self._unanswered_since is not None:
-            self._unanswered_since = trio.current_time()
-
-    def _due(self) -> float:
-        now = trio.current_time()
-        since = now if self._unanswered_since is None else self._unanswered_since
-        return max(now + _LOOK_S, min(since + _STALL_S, self._spoke_at + _KEEP_ALIVE_S))
-
-    def _stalled(self, now: float) -> bool:
-        return (
-            self._unanswered_since is not None
-            and now >= self._unanswered_since + _STALL_S
-            and self._unanswered_bytes >= _STALL_AUDIO_S * RATE_HZ
-        )
-
-
-def _is_spoken(audio: bytes) -> bool:
-    """Whether somebody may be speaking in µ-law."""
-    return len(audio.translate(None, _QUIET)) >= _SPOKEN_SHARE * len(audio)
-
-
-def _explained(closed: SocketClosed) -> SocketClosed:
-    """Return a close with what the vendor means by it, and by the vendor's own name for it."""
-    named = next(((code, meaning) for name, (code, meaning) in _MEANINGS.items() if name in closed.reason), None)
-    if named is None:
-        return closed
-    code, meaning = named
-    explained = SocketClosed(f"{closed} ({meaning})", close_code=closed.close_code, reason=closed.reason)
-    explained.code = code
-    return explained

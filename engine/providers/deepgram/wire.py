@@ -11,26 +11,16 @@ from typing import Final, TypeAlias
 import attrs
 from deepgram.listen.v1.types import ListenV1CloseStream, ListenV1Finalize, ListenV1KeepAlive
 
-from engine.codec.wire import Fields, shortened
+from engine.codec.wire import Fields
 from engine.messages.errors import WireError
+from engine.providers.deepgram.fields import LONGEST_S, Complaint, StreamWord, array, complaint, flag, item, number
 
 KEEP_ALIVE: Final = ListenV1KeepAlive(type="KeepAlive").json()
 FINALIZE: Final = ListenV1Finalize(type="Finalize").json()
 CLOSE_STREAM: Final = ListenV1CloseStream(type="CloseStream").json()
 
-# Longer than any stream lasts, and exact to the microsecond in floating point.
-_LONGEST_S: Final = 1e6
 # Words lie in their window; this much beyond, a clock may differ. Further, their times mean nothing.
 _OUTSIDE_S: Final = 1.0
-
-
-@attrs.frozen(kw_only=True)
-class StreamWord:
-    """A word and where it lies: seconds from the first byte of the stream."""
-
-    text: str
-    start_s: float
-    end_s: float
 
 
 @attrs.frozen(kw_only=True)
@@ -57,13 +47,6 @@ class UtteranceEnd:
     last_word_end_s: float
 
 
-@attrs.frozen(kw_only=True)
-class Complaint:
-    """What the vendor did not like of ours; the stream goes on."""
-
-    text: str
-
-
 Message: TypeAlias = Results | UtteranceEnd | Complaint
 
 
@@ -76,17 +59,16 @@ def read(message: str | bytes, *, longest: int) -> Message | None:
         case "Results":
             return _results(fields)
         case "UtteranceEnd":
-            return UtteranceEnd(last_word_end_s=_number(fields, "last_word_end", least=-_LONGEST_S))
+            return UtteranceEnd(last_word_end_s=number(fields, "last_word_end", least=-LONGEST_S))
         case "Error" | "ConfigureFailure" as kind:
-            told = (fields.values.get(name) for name in ("variant", "code", "description"))
-            return Complaint(text=f"{kind}: {' '.join(shortened(each) for each in told if each is not None)}")
+            return complaint(kind, fields)
         case _:
             return None
 
 
 def _results(fields: Fields) -> Results:
-    start_s = _number(fields, "start")
-    end_s = start_s + _number(fields, "duration")
+    start_s = number(fields, "start")
+    end_s = start_s + number(fields, "duration")
     best = _best(fields.inner("channel"))
     text = best.text("transcript").strip()
     words: tuple[StreamWord, ...] = ()
@@ -95,66 +77,32 @@ def _results(fields: Fields) -> Results:
         words = _words(best, start_s - _OUTSIDE_S, end_s + _OUTSIDE_S)
     except WireError as error:
         flaw = str(error)
-    is_final = _flag(fields, "is_final")
+    is_final = flag(fields, "is_final")
     return Results(
         text=text,
         words=words,
         start_s=start_s,
         end_s=end_s,
         is_final=is_final,
-        speech_final=is_final and _flag(fields, "speech_final"),
+        speech_final=is_final and flag(fields, "speech_final"),
         flaw=flaw,
     )
 
 
 def _best(channel: Fields) -> Fields:
     """Return the first alternative; of none, one that holds nothing."""
-    alternatives = _list(channel, "alternatives")
-    return _item(channel, "alternatives", 0, alternatives) if alternatives else Fields({"transcript": ""})
+    alternatives = array(channel, "alternatives")
+    return item(channel, "alternatives", 0, alternatives) if alternatives else Fields({"transcript": ""})
 
 
 def _words(best: Fields, least_s: float, most_s: float) -> tuple[StreamWord, ...]:
     """Return the words. Raises WireError unless they are in order and in their window."""
-    listed = [] if best.values.get("words") is None else _list(best, "words")
+    listed = [] if best.values.get("words") is None else array(best, "words")
     words = []
     for at in range(len(listed)):
-        word = _item(best, "words", at, listed)
+        word = item(best, "words", at, listed)
         name = "punctuated_word" if word.values.get("punctuated_word") else "word"
-        start_s = _number(word, "start", least=max(0.0, least_s), most=most_s)
-        words.append(StreamWord(text=word.text(name), start_s=start_s, end_s=_number(word, "end", start_s, most_s)))
+        start_s = number(word, "start", least=max(0.0, least_s), most=most_s)
+        words.append(StreamWord(text=word.text(name), start_s=start_s, end_s=number(word, "end", start_s, most_s)))
         least_s = start_s
     return tuple(words)
-
-
-def _list(fields: Fields, name: str) -> list[object]:
-    value = _value(fields, name)
-    return value if isinstance(value, list) else fields.refuse(name, "an array")
-
-
-def _item(fields: Fields, name: str, at: int, items: list[object]) -> Fields:
-    item = items[at]
-    if not isinstance(item, dict):
-        raise WireError(f"field '{fields.path}{name}.{at}' is {shortened(item)}; an object allowed")
-    return Fields(item, f"{fields.path}{name}.{at}.")
-
-
-def _flag(fields: Fields, name: str) -> bool:
-    value = fields.values.get(name)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        fields.refuse(name, "true or false")
-    return value
-
-
-def _number(fields: Fields, name: str, least: float = 0.0, most: float = _LONGEST_S) -> float:
-    value = _value(fields, name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
-        return float(value)
-    return fields.refuse(name, f"a number from {least:g} to {most:g}")
-
-
-def _value(fields: Fields, name: str) -> object:
-    if name not in fields.values:
-        raise WireError(f"field '{fields.path}{name}' is missing; got {shortened(list(fields.values))}")
-    return fields.values[name]
