@@ -162,7 +162,9 @@ async def serve(  # noqa: PLR0913 - what a server is made of
             variable = settings.vendors.twilio.auth_token_env
             _log.warning("signatures_unchecked", why=f"{variable} is not set, so only this machine is served")
         nursery.start_soon(desk.metrics.sample, desk.depths)
-        addresses: list[str] = await nursery.start(serve_on, beside(app, MediaDoor(door, desk.answer)), listeners)
+        addresses: list[str] = await nursery.start(
+            partial(serve_on, unheard=door.refuse_unheard), beside(app, MediaDoor(door, desk.answer)), listeners
+        )
         stop.serving = True
         task_status.started(addresses)
         await _drain(door, desk, stop, settings.door.drain_s)

@@ -137,6 +137,11 @@ class FrontDoor:
         self._count(door, why)
         log.warning("request_refused", door=door, why=why, client=self.asker(request).client, **facts)
 
+    def refuse_unheard(self, why: str, client: str) -> None:
+        """Count and log what was no request that could be looked at: no HTTP, no handshake."""
+        self._count("http", why)
+        log.warning("request_refused", door="http", why=why, client=client)
+
     # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def connect(self, ticket: Ticket) -> str | Full | Closed:

@@ -4,8 +4,9 @@ import errno
 import ipaddress
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from urllib.parse import urlsplit
 
 import attrs
 import h11
@@ -14,7 +15,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -29,6 +30,10 @@ from hypercorn.typing import (
     LifespanState,
 )
 from hypercorn.utils import LifespanFailureError, parse_socket_addr, repr_socket_addr
+from wsproto.connection import Connection
+from wsproto.connection import ConnectionState as SocketState
+from wsproto.events import CloseConnection
+from wsproto.events import Event as SocketEvent
 
 from engine.messages.errors import ConfigError
 from web.transport import WriteDeadlineStream
@@ -145,15 +150,21 @@ async def serve(
     await serve_on(app, listeners, write_deadline_s=write_deadline_s, task_status=task_status)
 
 
+def _untold(_why: str, _client: str) -> None:
+    """Nobody is told what was no request."""
+
+
 async def serve_on(
     app: ASGIFramework,
     listeners: Sequence[trio.SocketListener],
     *,
     write_deadline_s: float = WRITE_DEADLINE_S,
+    unheard: Callable[[str, str], None] = _untold,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` on open listeners until cancelled, and close them.
 
+    unheard: told why, and whose it was, of what no app could be shown: it was no HTTP, or no handshake.
     `task_status` is told the bound addresses, each as HOST:PORT, once the app's start-up has ended well. Cancelled:
     sockets are closed first, then the app's shutdown runs, for SHUTDOWN_S at most. A connection that fails is logged,
     and costs nobody else anything.
@@ -170,7 +181,7 @@ async def serve_on(
         # By this key the media door finds what an ASGI app is otherwise never given: its own connection.
         state = ConnectionState({**lifespan.state, "transport": stream})
         try:
-            await _Connection(wrapped, config, context, state, stream).run()
+            await _Connection(wrapped, config, context, state, stream, unheard).run()
         except* Exception:  # a connection's death is judged here: one must not be everybody's
             log.exception("connection_failed")
 
@@ -252,16 +263,18 @@ def _hypercorn_config() -> Config:
 class _Connection(TCPServer):
     """One accepted connection: Hypercorn's, speaking HTTP/1.1 alone, and telling of a failed write by one way only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - Hypercorn's, and one more
         self,
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
         state: ConnectionState,
         stream: WriteDeadlineStream,
+        unheard: Callable[[str, str], None],
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # it takes any stream with a socket
         self._transport = stream
+        self._unheard = unheard
 
     async def run(self) -> None:
         socket = self._transport.socket
@@ -269,7 +282,7 @@ class _Connection(TCPServer):
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
             async with TaskGroup() as self._task_group:
-                self.protocol = _Http1(  # type: ignore[assignment]  # what switches to HTTP/2 is left out
+                http = _Http1(
                     self.app,
                     self.config,
                     self.context,
@@ -280,6 +293,8 @@ class _Connection(TCPServer):
                     server,
                     self.protocol_send,
                 )
+                http.unheard = self._unheard
+                self.protocol = http  # type: ignore[assignment]  # what switches to HTTP/2 is left out
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
                 await self._read_data()
                 await self.idle_task.stop()  # the peer has gone: nobody is left to be idle
@@ -329,19 +344,55 @@ class _Connection(TCPServer):
 
 
 class _Http1(H11Protocol):
-    """HTTP/1.1 and WebSockets, without HTTP/2, without compression, and with an end to what it has refused."""
+    """HTTP/1.1 and WebSockets, without HTTP/2, without compression, and with an end to what it has refused.
+
+    unheard: told why, and whose it was, of what no app is shown.
+    """
+
+    unheard: Callable[[str, str], None] = staticmethod(_untold)
 
     async def handle(self, event: Event) -> None:
+        socket = self.stream
+        if isinstance(socket, WSStream) and isinstance(getattr(socket, "connection", None), Connection):
+            socket.connection = _Frames(socket.connection, self.connection_state["transport"])  # type: ignore[assignment]
         await super().handle(event)
         if isinstance(self.stream, WSStream) and _is_over(self.stream):
             if not self.stream.closed:
                 self.connection_state["transport"].refused = "message too long"
+            elif self.stream.app_put is None:
+                self._tell("no handshake")
             await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if self.stream is None:  # an app that was shown the head counts what becomes of the rest
+            self._tell("no http")
+        await super()._send_error_response(status_code)
+
+    async def _send_h11_event(
+        self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response
+    ) -> None:
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:
+            connection = self.connection
+            inner = connection.h11_connection if isinstance(connection, H11WSConnection) else connection
+            if inner.our_state is not h11.ERROR:
+                raise
+            await trio.lowlevel.checkpoint()  # it spoke before it was answered, and was refused for that
+
+    def _tell(self, why: str) -> None:
+        self.unheard(why, self.client[0] if self.client else "")
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Never leave HTTP/1.1, whatever the peer asks for."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        try:
+            urlsplit(request.target)
+        except ValueError:  # half an IPv6 address: Quart would fail of it
+            await self._send_error_response(400)
+            await self.send(Closed())
+            return
         # Twilio's sockets and deflate do not go together, and Hypercorn takes it whenever it is offered.
         offered = b"sec-websocket-extensions"
         await super()._create_stream(
@@ -352,6 +403,27 @@ class _Http1(H11Protocol):
                 http_version=request.http_version,
             )
         )
+
+
+class _Frames:
+    """A WebSocket's connection that notes for the app that a frame broke the protocol: Hypercorn tells nobody."""
+
+    def __init__(self, connection: Connection, transport: WriteDeadlineStream) -> None:
+        self._connection = connection
+        self._transport = transport
+        self.send = connection.send
+        self.receive_data = connection.receive_data
+
+    @property
+    def state(self) -> SocketState:
+        return self._connection.state
+
+    def events(self) -> Iterator[SocketEvent]:
+        """Yield what came. A close that the peer has not sent stands for a frame that could not be read."""
+        for event in self._connection.events():
+            if isinstance(event, CloseConnection) and self.state is SocketState.OPEN:
+                self._transport.refused = "broken frame"
+            yield event
 
 
 def _is_over(stream: WSStream) -> bool:

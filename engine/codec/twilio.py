@@ -178,9 +178,12 @@ def _start(message: Fields) -> Start:
     start = message.inner("start")
     coding = start.inner("mediaFormat")
     parameters = start.inner("customParameters")
+    stream_sid = sid(message, "streamSid")
+    if "streamSid" in start.values and sid(start, "streamSid") != stream_sid:
+        start.refuse("streamSid", f"{stream_sid!r} as beside it")
     return Start(
         sequence_number=message.count("sequenceNumber"),
-        stream_sid=sid(message, "streamSid"),
+        stream_sid=stream_sid,
         account_sid=sid(start, "accountSid"),
         call_sid=sid(start, "callSid"),
         tracks=start.texts("tracks"),

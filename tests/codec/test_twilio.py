@@ -110,6 +110,7 @@ def altered(text: str, path: str, value: object) -> str:
 
 
 BAD_FIELDS = [
+    (START, "start.streamSid", "MZ1", f"field 'start.streamSid' is 'MZ1'; '{STREAM}' as beside it allowed"),
     (MEDIA, "event", MISSING, "field 'event' is missing; got ['sequenceNumber', 'media', 'streamSid']"),
     (MEDIA, "event", 5, "field 'event' is 5; a string allowed"),
     (MEDIA, "media", MISSING, "field 'media' is missing; got ['event', 'sequenceNumber', 'streamSid']"),

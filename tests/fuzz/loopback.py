@@ -5,6 +5,7 @@ Time is real here. What is left behind is judged by the run's tasks and the proc
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -164,7 +165,11 @@ async def front(folder: Path, tally: Tally) -> AsyncIterator[Front]:
             counted=metrics.counted,
         )
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_on, beside(app, MediaDoor(door, reception.answer)), listeners)
+            await nursery.start(
+                partial(serve_on, unheard=door.refuse_unheard),
+                beside(app, MediaDoor(door, reception.answer)),
+                listeners,
+            )
             await trio.sleep(0.05)  # the accept loop begins
             serving, files = tasks(), open_files()
             yield made

@@ -25,7 +25,7 @@ from simulators.deepgram import DeepgramSimulator, Listening
 from simulators.elevenlabs import ElevenLabsPolicy, ElevenLabsSimulator, Speaking
 from simulators.virtual.vendors import VirtualModel
 from simulators.websocket import Conversation
-from tests.fuzz.forms import Verdict, of_deepgram, of_elevenlabs
+from tests.fuzz.forms import LONGEST_OF_DEEPGRAM, Verdict, of_deepgram, of_elevenlabs
 from tests.fuzz.mangling import Mangled, mangled
 from tests.fuzz.rig import Desk, Line, Tally, is_named, new_sid, team, until
 
@@ -112,7 +112,8 @@ async def _send(
             await conversation.connection._stream.send_all(FRAMES[how])
     else:
         broken = mangled(attack.whole(dice), dice)
-        verdict = attack.verdict(broken.message)
+        too_long = attack.vendor == "deepgram" and len(broken.message) > LONGEST_OF_DEEPGRAM
+        verdict = Verdict.ENDS if too_long else attack.verdict(broken.message)
         with suppress(trio_websocket.ConnectionClosed):
             await conversation.connection.send_message(broken.message)
     await trio.sleep(0.001)
