@@ -8,6 +8,8 @@ A latency file has a table a vendor, each key a number of that vendor's policy, 
 
     [deepgram]
     final_late_s = 0.3
+    [deepgram.flux] # what it hears at /v2/listen
+    late_s = 0.2
     [anthropic]
     first_token_s = 0.6
     clauses = 5 # of what the model answers
@@ -31,7 +33,7 @@ import trio
 
 from engine.messages.errors import ConfigError
 from simulators.anthropic import AnthropicSimulator, Latency, echo
-from simulators.deepgram import DeepgramPolicy, DeepgramSimulator
+from simulators.deepgram import DeepgramPolicy, DeepgramSimulator, FluxPolicy
 from simulators.elevenlabs import ElevenLabsPolicy, ElevenLabsSimulator
 
 NAMES: Final = ("deepgram", "anthropic", "elevenlabs")
@@ -114,12 +116,14 @@ def vendors(tables: Mapping[str, Any]) -> Vendors:
     """Return the vendors with the latencies of a latency file. Raises ConfigError for a key that nobody knows."""
     if strangers := sorted(tables.keys() - set(NAMES)):
         raise ConfigError(f"unknown vendor {strangers[0]!r}; known: {', '.join(map(repr, NAMES))}")
+    heard = dict(tables.get("deepgram", {}))
+    flux = _told(FluxPolicy(), "deepgram.flux", heard.pop("flux", {}))
     claude = dict(tables.get("anthropic", {}))
     clauses = claude.pop("clauses", CLAUSES)
     if isinstance(clauses, bool) or not isinstance(clauses, int) or clauses < 1:
         raise ConfigError(f"[anthropic] clauses is {clauses!r}; a whole number from 1 on is allowed")
     return Vendors(
-        deepgram=DeepgramSimulator(policies=(_told(DeepgramPolicy(), "deepgram", tables.get("deepgram", {})),)),
+        deepgram=DeepgramSimulator(policies=(_told(DeepgramPolicy(flux=flux), "deepgram", heard),)),
         anthropic=AnthropicSimulator(mind=echo(clauses), latency=_told(Latency(), "anthropic", claude)),
         elevenlabs=ElevenLabsSimulator(
             policies=(_told(ElevenLabsPolicy(), "elevenlabs", tables.get("elevenlabs", {})),)

@@ -6,6 +6,53 @@ import attrs
 
 from simulators.faults import Fault, Refuse
 
+UNFINISHED = frozenset({"and", "but", "or", "so", "um", "uh", "because", "is", "the", "a", "to", "my", "with"})
+"""Words after which nobody has finished."""
+
+
+@attrs.frozen(kw_only=True)
+class FluxPolicy:
+    """What a stream of Flux meets besides. The defaults are what is documented, or was measured.
+
+    unfinished: words, in lower case and without punctuation, after which a turn is unlikely to be over.
+    mid_turn: what goes wrong once `mid_turn_words` words of the turn `mid_turn_index` were made out.
+    lost: numbers of messages that never go out.
+    """
+
+    unfinished: frozenset[str] = UNFINISHED
+    mid_turn: Fault | None = None
+    mid_turn_index: int = 0
+    mid_turn_words: int = 2
+    lost: frozenset[int] = frozenset()
+
+    connected_late_s: float = 0.02
+    """From the handshake to Connected."""
+    late_s: float = 0.1
+    """From the audio that a message speaks of to the message."""
+    update_s: float = 0.25
+    """Audio from one message to the next, whatever is in it."""
+    start_s: float = 0.2
+    """Sound of a word before its turn begins."""
+    sure_s: float = 0.37
+    """Silence at which a turn is certainly over: at the usual threshold of 0.7 it ends 0.26 s after the last word."""
+    unsure_s: float = 4.0
+    """The same after an unfinished word."""
+    wavers: int = 0
+    """How often in a turn its end is expected, and taken back although nobody spoke, before it comes."""
+    waver_s: float = 0.12
+    """From each to its being taken back."""
+    starts_on_noise: bool = False
+    """Whether noise begins a turn, which has no words then."""
+    close_ends_turn: bool = False
+    """Whether CloseStream ends the open turn; undocumented."""
+    takes_force_end_turn: bool = False
+    """Whether ForceEndTurn is enabled; it ends the stream if not."""
+    word_times: bool = True
+    """Whether words have times; they are optional."""
+    configure_late_s: float = 0.1
+    idle_s: float = 60.0
+    """Without a frame or a ping."""
+
 
 @attrs.frozen(kw_only=True)
 class DeepgramPolicy:
@@ -14,7 +61,7 @@ class DeepgramPolicy:
     keys: who may use `Token`; None takes any. grants: the short-lived tokens that may use `Bearer`.
     forbidden_models: those that the key's project may not use (403).
     refuse: answers the handshake with an error. faults: what goes wrong with the open socket.
-    mangle: what becomes of each message on its way out.
+    mangle: what becomes of each message on its way out. flux: how `/v2/listen` behaves besides.
     """
 
     keys: frozenset[str] | None = None
@@ -23,6 +70,7 @@ class DeepgramPolicy:
     refuse: Refuse | None = None
     faults: tuple[Fault, ...] = ()
     mangle: Callable[[str], str | bytes] | None = None
+    flux: FluxPolicy = FluxPolicy()
 
     handshake_s: float = 0.15
     """Until the handshake is answered: 0.13 to 0.29 measured."""

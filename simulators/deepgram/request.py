@@ -71,12 +71,17 @@ class Options:
 
 def read_options(request: Request, policy: DeepgramPolicy) -> Options:
     """Return what a handshake asks for. Raises RefusedError."""
-    if request.path != PATH or not request.upgrades:
-        raise _refused(404, f"no stream at {request.method} {request.path!r}; known: a WebSocket at {PATH!r}")
+    let_in(request, policy, PATH)
+    return _options(request, policy)
+
+
+def let_in(request: Request, policy: DeepgramPolicy, path: str) -> None:
+    """Look at where a handshake goes and who asks for it. Raises RefusedError."""
+    if request.path != path or not request.upgrades:
+        raise refused(404, f"no stream at {request.method} {request.path!r}; known: a WebSocket at {path!r}")
     _check_key(request, policy)
     if policy.refuse is not None:
         raise RefusedError(policy.refuse, is_fault=False)
-    return _options(request, policy)
 
 
 def subprotocol(request: Request) -> str | None:
@@ -93,23 +98,28 @@ def _check_key(request: Request, policy: DeepgramPolicy) -> None:
     elif offered is not None:
         scheme, _, key = offered.partition(",")
     else:
-        raise _refused(401, "no 'Authorization' header")
+        raise refused(401, "no 'Authorization' header")
     kind, key = scheme.strip().lower(), key.strip()
     known = policy.grants if kind == "bearer" else policy.keys
     if kind not in {"token", "bearer"} or not key or (known is not None and key not in known):
-        raise _refused(401, f"unknown key with scheme {scheme!r}")
+        raise refused(401, f"unknown key with scheme {scheme!r}")
+
+
+def check_parameters(request: Request, known: "Mapping[str, IsAllowed]", repeatable: frozenset[str]) -> None:
+    """Look at each parameter by itself. Raises RefusedError."""
+    for name in {each.name for each in request.query}:
+        if name not in known:
+            raise refused(400, f"unknown parameter {name!r}")
+        values = request.parameters(name)
+        if len(values) > 1 and name not in repeatable:
+            raise refused(400, f"parameter {name!r} more than once")
+        for value in values:
+            if not known[name](value):
+                raise refused(400, f"parameter {name!r} cannot be {value!r}")
 
 
 def _options(request: Request, policy: DeepgramPolicy) -> Options:
-    for name in {each.name for each in request.query}:
-        if name not in _PARAMETERS:
-            raise _refused(400, f"unknown parameter {name!r}")
-        values = request.parameters(name)
-        if len(values) > 1 and name not in _REPEATABLE:
-            raise _refused(400, f"parameter {name!r} more than once")
-        for value in values:
-            if not _PARAMETERS[name](value):
-                raise _refused(400, f"parameter {name!r} cannot be {value!r}")
+    check_parameters(request, _PARAMETERS, _REPEATABLE)
     given = {each.name: each.value for each in request.query}
     keyterms = tuple(request.parameters("keyterm"))
     _check_together(given, keyterms)
@@ -131,20 +141,20 @@ def _options(request: Request, policy: DeepgramPolicy) -> Options:
 def _check_together(given: dict[str, str], keyterms: tuple[str, ...]) -> None:
     """Refuse parameters that do not go with each other."""
     if "model" not in given:
-        raise _refused(400, "no parameter 'model'")
+        raise refused(400, "no parameter 'model'")
     audio = (given.get("encoding"), given.get("sample_rate"), given.get("channels", "1"))
     if audio != ("mulaw", "8000", "1"):
-        raise _refused(400, f"encoding, sample_rate, channels {audio}; this simulator hears ('mulaw', '8000', '1')")
+        raise refused(400, f"encoding, sample_rate, channels {audio}; this simulator hears ('mulaw', '8000', '1')")
     if "utterance_end_ms" in given and given.get("interim_results") != "true":
-        raise _refused(400, "'utterance_end_ms' needs 'interim_results=true'")
+        raise refused(400, "'utterance_end_ms' needs 'interim_results=true'")
     if keyterms and given["model"] not in _NOVA_3:
-        raise _refused(400, f"'keyterm' with model {given['model']!r}; nova-3 alone has them")
+        raise refused(400, f"'keyterm' with model {given['model']!r}; nova-3 alone has them")
     if "keywords" in given and given["model"] in _NOVA_3:
-        raise _refused(400, "'keywords' with nova-3, which has 'keyterm'")
+        raise refused(400, "'keywords' with nova-3, which has 'keyterm'")
     if "language_hint" in given and given.get("language") != "multi":
-        raise _refused(400, "'language_hint' needs 'language=multi'")
+        raise refused(400, "'language_hint' needs 'language=multi'")
     if too_many(keyterms):
-        raise _refused(400, f"keyterms of more than {_KEYTERM_TOKENS} tokens")
+        raise refused(400, f"keyterms of more than {_KEYTERM_TOKENS} tokens")
 
 
 def too_many(keyterms: tuple[str, ...]) -> bool:
@@ -152,26 +162,32 @@ def too_many(keyterms: tuple[str, ...]) -> bool:
     return sum(len(term.split()) for term in keyterms) > _KEYTERM_TOKENS
 
 
-def _refused(status: int, why: str) -> RefusedError:
+def refused(status: int, why: str) -> RefusedError:
+    """Return a refusal for which the client is to blame."""
     return RefusedError(Refuse(status=status, message=why if status == _BAD_REQUEST else ""), why)
 
 
-_IsAllowed: TypeAlias = Callable[[str], bool]
+IsAllowed: TypeAlias = Callable[[str], bool]
+"""Whether a parameter may have this value."""
 
 
-def _boolean(value: str) -> bool:
+def boolean(value: str) -> bool:
+    """Whether a value is one of the two literals."""
     return value in {"true", "false"}
 
 
-def _words(value: str) -> bool:
+def words(value: str) -> bool:
+    """Whether there is anything in a value."""
     return bool(value.strip())
 
 
-def _number(least: int, most: int = 1_000_000) -> _IsAllowed:
+def number(least: int, most: int = 1_000_000) -> IsAllowed:
+    """Return whether a value is a whole number within bounds."""
     return lambda value: value.isascii() and value.isdigit() and least <= int(value) <= most
 
 
-def _one_of(*allowed: str) -> _IsAllowed:
+def one_of(*allowed: str) -> IsAllowed:
+    """Return whether a value is one of these."""
     return frozenset(allowed).__contains__
 
 
@@ -180,44 +196,45 @@ def _model(value: str) -> bool:
 
 
 def _endpointing(value: str) -> bool:
-    return value == "false" or _number(0)(value)
+    return value == "false" or number(0)(value)
 
 
-def _language(value: str) -> bool:
+def language_tag(value: str) -> bool:
+    """Whether a value names a language, or "multi"."""
     return bool(_LANGUAGE.fullmatch(value))
 
 
-_PARAMETERS: Final[Mapping[str, _IsAllowed]] = {
+_PARAMETERS: Final[Mapping[str, IsAllowed]] = {
     "model": _model,
     "encoding": _ENCODINGS.__contains__,
-    "sample_rate": _number(8000, 192_000),
-    "channels": _number(1, 20),
-    "multichannel": _boolean,
-    "language": _language,
-    "language_hint": _language,
-    "interim_results": _boolean,
+    "sample_rate": number(8000, 192_000),
+    "channels": number(1, 20),
+    "multichannel": boolean,
+    "language": language_tag,
+    "language_hint": language_tag,
+    "interim_results": boolean,
     "endpointing": _endpointing,
-    "utterance_end_ms": _number(_LEAST_UTTERANCE_END_MS),
-    "vad_events": _boolean,
-    "punctuate": _boolean,
-    "smart_format": _boolean,
-    "numerals": _boolean,
-    "dictation": _boolean,
-    "profanity_filter": _boolean,
-    "diarize": _boolean,
-    "diarize_model": _one_of("v1", "latest"),
+    "utterance_end_ms": number(_LEAST_UTTERANCE_END_MS),
+    "vad_events": boolean,
+    "punctuate": boolean,
+    "smart_format": boolean,
+    "numerals": boolean,
+    "dictation": boolean,
+    "profanity_filter": boolean,
+    "diarize": boolean,
+    "diarize_model": one_of("v1", "latest"),
     "redact": _REDACTED.__contains__,
-    "replace": _words,
-    "search": _words,
-    "detect_entities": _boolean,
-    "keyterm": _words,
-    "keywords": _words,
-    "no_delay": _boolean,
-    "filler_words": _boolean,
-    "callback": _words,
-    "callback_method": _one_of("POST", "PUT", "post", "put"),
-    "extra": _words,
-    "tag": _words,
-    "mip_opt_out": _boolean,
-    "version": _words,
+    "replace": words,
+    "search": words,
+    "detect_entities": boolean,
+    "keyterm": words,
+    "keywords": words,
+    "no_delay": boolean,
+    "filler_words": boolean,
+    "callback": words,
+    "callback_method": one_of("POST", "PUT", "post", "put"),
+    "extra": words,
+    "tag": words,
+    "mip_opt_out": boolean,
+    "version": words,
 }

@@ -6,34 +6,22 @@ is closed, and its words are final, when endpointing has heard enough silence af
 word belongs to the next. In between, an interim tells every second what the window holds so far.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import attrs
-import numpy as np
 
 from simulators import tone
-from simulators.audio import FRAME_S, RATE_HZ
+from simulators.audio import RATE_HZ
+from simulators.deepgram.listening import Message, Said
 from simulators.deepgram.policy import DeepgramPolicy
 from simulators.deepgram.request import Options
-
-Message: TypeAlias = Mapping[str, Any]
-"""A JSON object on its way to a client."""
+from simulators.deepgram.words import confidence, float32, guessed
 
 _SAME_S: Final = 1e-6
 # Sound after so much silence is reported anew; and the report's time is late by so much.
 _NEW_SPEECH_S = 0.3
 _VAD_LATE_S = 0.1
 _PUNCTUATION: Final = '.,?!;:"'
-
-
-@attrs.frozen
-class Said:
-    """A message, and how late it is sent. in_order: whether it never overtakes the one before."""
-
-    late_s: float
-    message: Message
-    in_order: bool = True
 
 
 @attrs.define(kw_only=True)
@@ -158,7 +146,7 @@ class Transcriber:
             return []
         self._end_told = True
         is_stale = not self._window and not self._speaking
-        told_s = -1 if is_stale and not self.policy.stale_utterance_end else _float32(last_s)
+        told_s = -1 if is_stale and not self.policy.stale_utterance_end else float32(last_s)
         message = {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": told_s}
         settled = self._final(self.heard_s, speech_final=False) if self._window else []
         self._speaking = False
@@ -167,16 +155,12 @@ class Transcriber:
     # The messages.
 
     def _speech_started(self, from_s: float) -> Said:
-        message = {"type": "SpeechStarted", "channel": [0, 1], "timestamp": _float32(from_s + _VAD_LATE_S)}
+        message = {"type": "SpeechStarted", "channel": [0, 1], "timestamp": float32(from_s + _VAD_LATE_S)}
         return Said(self.policy.interim_late_s, message)
 
     def _guessed(self) -> list[tone.HeardWord]:
         """Return the window's words with what the one in progress seems to be."""
-        begun_s, guess = self._ear.begun_s, self._ear.guess
-        if not self.policy.rewrites or begun_s is None or not guess:
-            return self._window
-        half = guess[: (len(guess) + 1) // 2]
-        return [*self._window, tone.HeardWord(text=half, start_s=begun_s, end_s=self.heard_s)]
+        return [*self._window, *guessed(self._ear, self.heard_s)] if self.policy.rewrites else self._window
 
     def _message(
         self,
@@ -189,17 +173,17 @@ class Transcriber:
     ) -> Message:
         shown = [self._word(word) for word in words]
         texts = [str(each.get("punctuated_word", each["word"])) for each in shown]
-        sure = [_confidence(word) for word in words]
+        sure = [confidence(word) for word in words]
         alternative: dict[str, object] = {
             "transcript": " ".join(texts),
-            "confidence": _float32(sum(sure) / len(sure)) if sure else 0.0,
+            "confidence": float32(sum(sure) / len(sure)) if sure else 0.0,
             "words": shown,
         }
         message: dict[str, object] = {
             "type": "Results",
             "channel_index": [0, 1],
-            "duration": _float32(until_s - self._start_s),
-            "start": _float32(self._start_s),
+            "duration": float32(until_s - self._start_s),
+            "start": float32(self._start_s),
             "is_final": is_final,
             "speech_final": speech_final,
             "channel": {"alternatives": [alternative]},
@@ -212,18 +196,8 @@ class Transcriber:
         raw = word.text if word.text == tone.GARBLED else (word.text.strip(_PUNCTUATION).lower() or word.text)
         shown: dict[str, object] = {
             "word": raw,
-            "start": _float32(word.start_s),
-            "end": _float32(word.end_s),
-            "confidence": _float32(_confidence(word)),
+            "start": float32(word.start_s),
+            "end": float32(word.end_s),
+            "confidence": float32(confidence(word)),
         }
         return {**shown, "punctuated_word": word.text} if self.options.punctuated else shown
-
-
-def _confidence(word: tone.HeardWord) -> float:
-    """Return how sure the recogniser is: less of a short word, hardly of a garbled one."""
-    return 0.4 if word.text == tone.GARBLED else 1 - 0.001 / max(FRAME_S, word.end_s - word.start_s)
-
-
-def _float32(value: float) -> float:
-    """Return a number with the digits that a float of 32 bits is written with."""
-    return float(str(np.float32(value)))

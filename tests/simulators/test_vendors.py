@@ -16,9 +16,12 @@ from simulators.vendors import read_latencies, vendors
 
 def test_a_latency_file_sets_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "slow.toml"
-    file.write_text("[deepgram]\nfinal_late_s = 1\n[anthropic]\nfirst_token_s = 0.7\nclauses = 2\n")
+    file.write_text(
+        "[deepgram]\nfinal_late_s = 1\n[deepgram.flux]\nsure_s = 0.5\n[anthropic]\nfirst_token_s = 0.7\nclauses = 2\n"
+    )
     told = vendors(read_latencies(file))
     assert told.deepgram.policies[0].final_late_s == 1
+    assert told.deepgram.policies[0].flux.sure_s == 0.5
     assert told.anthropic.latency.first_token_s == 0.7
 
 
@@ -28,6 +31,8 @@ def test_a_latency_file_sets_what_it_names(tmp_path: Path) -> None:
         ({"cartesia": {}}, "unknown vendor 'cartesia'"),
         ({"deepgram": {"final": 1}}, r"\[deepgram\] unknown key 'final'"),
         ({"deepgram": {"faults": 1}}, "unknown key 'faults'"),
+        ({"deepgram": {"flux": {"late": 1}}}, r"\[deepgram.flux\] unknown key 'late'"),
+        ({"deepgram": {"flux": {"close_ends_turn": 1}}}, "close_ends_turn is 1"),
         ({"deepgram": {"final_late_s": "1"}}, "final_late_s is '1'"),
         ({"deepgram": {"final_late_s": True}}, "final_late_s is True"),
         ({"deepgram": {"noisy": 1}}, "noisy is 1"),
