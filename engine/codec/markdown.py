@@ -6,6 +6,7 @@ are *held*, until the next one decides. Three places have rules of their own: th
 numbers, headings, fences, rules), the TEXT, and a SPAN (a link's target, an HTML tag).
 """
 
+import html
 import re
 from enum import Enum
 from typing import Final
@@ -18,7 +19,7 @@ Place = Enum("Place", ["MARGIN", "TEXT", "SPAN"])
 CLOSING_SPACE: Final = "\x1f"
 
 # ── the margin ──
-_SIGN: Final = r"[-–—*_=+>#|:~• \t\r]"
+_SIGN: Final = r"[-–—*_=+>#|:~•‣\u2043· \t\r]"
 # What may yet become a marker: only such a text is held.
 _MAYBE_MARKER: Final = re.compile(
     rf"{_SIGN}{{0,200}}(?:\d{{1,3}}(?:[.)][ \t\r]*)?"  # "12.", after which white space must come
@@ -27,32 +28,35 @@ _MAYBE_MARKER: Final = re.compile(
 )
 _FENCE: Final = re.compile(r"[ \t]*`{3,}[ \t\r]*(?P<language>[\w+#.-]*)[ \t\r]*\n?")
 _RULE: Final = re.compile(rf"{_SIGN}*\n?")  # also an empty line, a table's second, the line under a heading
-_MARKER: Final = re.compile(r"[ \t\r]+|>+[ \t]+|#{1,6}[ \t]+|[-–—*+•][ \t]+|\[[ xX]\][ \t]+|\|[ \t]*")
+_MARKER: Final = re.compile(r"[ \t\r]+|>+[ \t]+|#{1,6}[ \t]+|[-–—*+•‣\u2043·][ \t]+|\[[ xX]\][ \t]+|\|[ \t]*")
 _NUMBER: Final = re.compile(r"(\d{1,3})[.)][ \t\r]+(?=\S)")
 
-# ── a link's target, with one pair of brackets in it and a title; an HTML tag ──
+# ── a link's target, with one pair of brackets in it and a title; an HTML or SSML tag; an HTML entity ──
 _URL: Final = r"\((?:[^\s()]|\([^\s()]{0,99}\)){0,500}"
 _MAYBE_SPAN: Final = re.compile(
     rf'{_URL}(?:\([^\s()]{{0,99}})?(?:[ \t]+(?:"[^"\n]{{0,200}}"?[ \t]*)?)?|</?(?:[A-Za-z][^<>\n]{{0,500}})?'
+    r"|&#?[0-9A-Za-z]{0,8}"
 )
 _TARGET: Final = re.compile(rf'{_URL}(?:[ \t]+(?:"[^"\n]{{0,200}}"[ \t]*)?)?\)')
 _ANGLED: Final = re.compile(r"</?([A-Za-z][^<>\n]*)>")
 _TAG: Final = re.compile(
-    r"</?(?:a|b|br|code|div|em|h[1-6]|hr|i|img|li|ol|p|pre|span|strong|su[bp]|table|t[dhr]|u|ul)"
-    r"(?:\s+[\w-]+\s*=[^>]*)?\s*/?>",
+    r"</[^<>]*>|<[A-Za-z][^<>]*/>|<[A-Za-z][\w:-]*(?:\s+[\w:-]+\s*=[^<>]*)>"
+    r"|<(?:a|b|br|code|div|em|h[1-6]|hr|i|img|li|ol|p|pre|span|strong|su[bp]|table|t[dhr]|u|ul|think(?:ing)?|speak|s)\s*>",
     re.IGNORECASE,
 )
+_ENTITY: Final = re.compile(r"&(?:#[0-9]{2,6}|#x[0-9a-f]{2,5}|[a-z][a-z0-9]{1,7});", re.IGNORECASE)
 
 # ── the text ──
 _INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f\u00a9\u00ad\u00ae\u200b-\u200f\u202a-\u202e\u2060-\u2064\u20e3\u2122"
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00a9\u00ad\u00ae\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u20e3\u2117\u2120\u2122\ud800-\udfff\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
 _PICTURE: Final = re.compile(
-    "[\u2022\u203c\u2049\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff"
-    "\u3030\u303d\u3297\u3299\U0001f000-\U0001fbff]"
+    "[\u00a6\u00b6\u2020-\u2023\u203b\u203c\u2043\u2049\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27ff"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\ue000-\uf8ff\ufff9-\uffff\U0001f000-\U0001fbff"
+    "\U000f0000-\U0010ffff]"
 )
-_ORDINARY: Final = re.compile(rf"(?:(?![\n\\`*_~#|!<\[\]]|{_INVISIBLE.pattern}|{_PICTURE.pattern}).)+", re.DOTALL)
+_ORDINARY: Final = re.compile(rf"(?:(?![\n\\`*_~#=^|!<&\[\]·]|{_INVISIBLE.pattern}|{_PICTURE.pattern}).)+", re.DOTALL)
 
 
 @attrs.frozen
@@ -115,21 +119,22 @@ def _margin(plain: Plain, char: str) -> tuple[Plain, str]:
 def _text(plain: Plain, char: str) -> tuple[Plain, str]:
     if char == "\n":
         return attrs.evolve(plain, place=Place.MARGIN, before="\n"), "\n"
-    if char in "*_~#|!]":
+    if char in "*_~#=|!]":
         return attrs.evolve(plain, held=char), ""
-    if char == "<":
+    if char in "<&":
         return attrs.evolve(plain, place=Place.SPAN, held=char), ""
-    if char == "\\" or _INVISIBLE.match(char):
+    if char in "\\^" or _INVISIBLE.match(char):
         return plain, ""
     if char in "`[":
         return _passed(plain, char), ""
-    return _passed(plain, char), CLOSING_SPACE if _PICTURE.match(char) else char
+    is_bullet = char == "·" and not plain.before[-1:].isalnum()  # in Catalan it stands within a word
+    return _passed(plain, char), CLOSING_SPACE if is_bullet or _PICTURE.match(char) else char
 
 
 def _decide(plain: Plain, char: str) -> tuple[Plain, str]:
     """Say what the held delimiter, or run of one, meant, now that ``char`` came after it."""
     held = plain.held
-    if char and ((char == held[-1] and char in "*_~#") or (held[0] == "|" and char in " \t|")):
+    if char and ((char == held[-1] and char in "*_~#=") or (held[0] == "|" and char in " \t|")):
         return attrs.evolve(plain, held=held + char), ""
     if held == "]" and char == "(":
         return attrs.evolve(plain, place=Place.SPAN, held=char), ""
@@ -150,10 +155,12 @@ def _span(plain: Plain, char: str) -> tuple[Plain, str]:
         return _passed(text, span), ""
     if _TAG.fullmatch(span):
         return _passed(text, span), " "
+    if _ENTITY.fullmatch(span) and (meant := html.unescape(span)) != span:
+        return text.push(meant)
     if angled := _ANGLED.fullmatch(span):  # an address, or a name to be filled in
         return text.push(angled[1])
     text, rest = _passed(text, span[0]).push(span[1:])  # neither: an aside in brackets, a "less than"
-    return text, (" (" if span[0] == "(" else "<") + rest
+    return text, (" (" if span[0] == "(" else span[0]) + rest
 
 
 def _passed(plain: Plain, text: str) -> Plain:
@@ -184,7 +191,7 @@ def _meaning(held: str, before: str, after: str) -> str:
             return "times" if before[0].isdigit() and after.isspace() else "star"  # a product; a key of the telephone
         case "_" if (last.isalnum() or last in "/@") and (after.isalnum() or after in ("/", "@")):
             return held  # inside an address or a name
-        case "~" | "#" if len(held) == 1:
+        case "~" | "#" | "=" if len(held) == 1:
             return held
         case "!" if after != "[":
             return held

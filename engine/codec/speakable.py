@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from engine.codec.english_words import STARTERS
 from engine.codec.markdown import CLOSING_SPACE, Plain
 
 # The first piece may end at a clause of this size, so that speech starts soon; smaller ones ("Sure,") sound torn off.
@@ -21,6 +22,7 @@ _LONGEST_CHARS: Final = 240
 
 _OPENING: Final = "\"'([{“‘«¿¡"  # noqa: RUF001  (quotation marks are meant)
 _CLOSING: Final = "\"')]}”’»"
+_TORN_OFF: Final = f"{_CLOSING},.;:?!…—"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -39,14 +41,15 @@ _ABBREVIATED: Final = _words("""
     st ave blvd rd ln ct pl sq hwy apt ste bldg dept inc ltd co corp jr sr esq etc est min max hr hrs mins ph.d
     jan feb apr aug sept oct nov dec mon tue tues wed thu thur thurs fri
 """)
-_STARTERS: Final = _words("""
-    a all also an and any are as at because but by can could did do does for from great has have he here how i if in is
-    it just let many may my no now of ok okay on one or our perfect please shall she should so some sorry sure thank
-    thanks that the their then there these they this those to was we well were what when where which who why will with
-    would yes you your
-""")
 _LETTERS: Final = re.compile(r"(?:[a-z]\.)*[a-z]")
-_RUN: Final = re.compile(r"\n|[^\S\n]+|—|[^\s—]+")
+_RUN: Final = re.compile(r"\n|[^\S\n]+|—|[^\s—,]*,|[^\s—,]+")
+# What is between two of these, or two numbers, is a range: "9 AM – 5 PM".
+_ENDS_OF_A_RANGE: Final = _words("""
+    am pm a.m. p.m. noon midnight mon tue tues wed thu thur thurs fri sat sun monday tuesday wednesday thursday friday
+    saturday sunday jan feb mar apr may jun jul aug sep sept oct nov dec january february march april june july august
+    september october november december
+""")
+_ENDED_WORD: Final = re.compile(r"\W*[^\W\d_]+(?:['’-][^\W\d_]+)*,")
 _FIRST_WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -55,7 +58,8 @@ class Speakable:
     """A reply on its way to a voice: the part that is not yet a piece.
 
     A piece ends with a sentence or a line, the first also with a clause, a long one with a clause or any word; never
-    inside a word or a number, nor with an abbreviation. Pieces hold no Markdown and no emoji, and every word: joined by
+    inside a word or a number, nor with an abbreviation. After a comma behind a letter it comes at once: what a model
+    sends next may be a while. Pieces hold no Markdown and no emoji, and every word: joined by
     spaces they are the text as it is heard.
     """
 
@@ -64,6 +68,8 @@ class Speakable:
     # Where the text is cut if the word that follows allows it; 0: nowhere. Invariant: a space stands there.
     cut: int = 0
     is_first: bool = True
+    # Whether a piece has just ended within a word, at a comma: closing quotes right behind it are no word of their own.
+    is_torn: bool = False
 
     def push(self, text: str) -> tuple["Speakable", tuple[str, ...]]:
         """Return the state that follows and the pieces that are certain by now, maybe none."""
@@ -86,9 +92,14 @@ _End = Enum("_End", ["NONE", "CLAUSE", "SENTENCE", "UNCERTAIN"])
 def _taken(state: Speakable, said: str) -> _Step:
     pieces = list[str]()
     for run in _RUN.findall(said):
-        if not run.isspace():
-            state, more = _letters(state, run)
+        if run.isspace():
+            state = attrs.evolve(state, is_torn=False) if state.is_torn else state
+        elif rest := run.lstrip(_TORN_OFF) if state.is_torn else run:
+            state, more = _letters(attrs.evolve(state, is_torn=False) if state.is_torn else state, rest)
             pieces += more
+            if rest[-1] == ",":
+                state, more = _comma(state)
+                pieces += more
         if run.isspace() or run == "—":
             state, more = _word_end(state, CLOSING_SPACE if CLOSING_SPACE in run else " ")
             pieces += more
@@ -120,19 +131,39 @@ def _word_end(state: Speakable, space: str) -> _Step:
         return state, ()
     if state.text[-1].isspace():
         return (attrs.evolve(state, text=state.text[:-1] + space) if space == CLOSING_SPACE else state), ()
-    pieces: tuple[str, ...] = ()
-    if state.cut:
-        at = state.cut if _is_cut_good(state, is_whole=True) else 0
-        state, pieces = _split(attrs.evolve(state, cut=0), at)
+    state, pieces = _judged(state)
     size_chars = len(state.text)
-    least_chars, least_words = (_FIRST_CLAUSE_CHARS, _FIRST_CLAUSE_WORDS) if state.is_first else (_LONG_CHARS, 0)
-    has_room = size_chars >= least_chars and state.text.count(" ") + 1 >= least_words
+    has_room = _has_room(state)
     end = _end_of(state.text.rsplit(" ", 1)[-1], has_room=has_room)
     if end is _End.SENTENCE or (end is _End.CLAUSE and has_room) or (end is _End.NONE and size_chars >= _LONGEST_CHARS):
         state, more = _split(state, size_chars)
         pieces += more
     cut = size_chars if end is _End.UNCERTAIN else 0
     return attrs.evolve(state, text=state.text and state.text + space, cut=cut), pieces
+
+
+def _comma(state: Speakable) -> _Step:
+    """Take the comma that the text ends with: a piece may end there, whatever follows, if it is behind a letter."""
+    state, pieces = _judged(state)
+    word = state.text.rsplit(" ", 1)[-1]
+    if not (_has_room(state) and _ENDED_WORD.fullmatch(word) and _end_of(word, has_room=True) is _End.CLAUSE):
+        return state, pieces
+    state, more = _split(state, len(state.text))
+    return attrs.evolve(state, is_torn=True) if more else state, pieces + more
+
+
+def _judged(state: Speakable) -> _Step:
+    """Cut where that waited for the word after it, now that this is whole."""
+    if not state.cut:
+        return state, ()
+    at = state.cut if _is_cut_good(state, is_whole=True) else 0
+    return _split(attrs.evolve(state, cut=0), at)
+
+
+def _has_room(state: Speakable) -> bool:
+    """Whether the text may end with a clause."""
+    least_chars, least_words = (_FIRST_CLAUSE_CHARS, _FIRST_CLAUSE_WORDS) if state.is_first else (_LONG_CHARS, 0)
+    return len(state.text) >= least_chars and state.text.count(" ") + 1 >= least_words
 
 
 def _split(state: Speakable, at: int) -> _Step:
@@ -158,9 +189,11 @@ def _end_of(word: str, *, has_room: bool) -> _End:
             return _End.UNCERTAIN  # "November 21, 2026"
         case "," | ";" | ":" if stem[:-1] not in ("e.g.", "i.e."):
             return _End.CLAUSE
+        case "—" | "–" | "-" if core[-2:-1].isdigit():
+            return _End.NONE
+        case "–" | "-" if not core.strip("–-"):
+            return _End.UNCERTAIN if has_room else _End.NONE
         case "—" | "–":
-            return _End.CLAUSE
-        case "-" if not core.strip("-"):
             return _End.CLAUSE
         case _:
             return _End.NONE
@@ -168,10 +201,12 @@ def _end_of(word: str, *, has_room: bool) -> _End:
 
 def _is_cut_good(state: Speakable, *, is_whole: bool) -> bool | None:
     """Whether a piece may end at ``cut``, judged by the word after it; None while that is too short to tell."""
-    word = state.text[: state.cut].rsplit(" ", 1)[-1].strip(_OPENING + _CLOSING).lower()
+    *_, before, word = ("", *state.text[: state.cut].strip(_OPENING + _CLOSING).lower().split(" "))
     following = state.text[state.cut + 1 :].lstrip(_OPENING)
     if not following:
         return True if is_whole else None
+    if word in ("–", "-"):  # a range, or a thought
+        return not (before[-1:].isdigit() or before in _ENDS_OF_A_RANGE)
     if word[-1:] == "," or word[:-1] in _BEFORE_A_NUMBER:
         return not following[0].isdigit()
     if following[0].islower():
@@ -181,4 +216,4 @@ def _is_cut_good(state: Speakable, *, is_whole: bool) -> bool | None:
     if not is_whole:
         return None
     first = _FIRST_WORD.match(following)
-    return first is not None and first[0].lower() in _STARTERS
+    return first is not None and first[0].lower() in STARTERS

@@ -56,6 +56,14 @@ TABLE: list[tuple[str, list[str]]] = [
     ("Let me see now... okay, found it.", ["Let me see now...", "okay, found it."]),
     ("I am a, b, c and d.", ["I am a, b, c and d."]),
     ("Mr. Jones, hello, come in.", ["Mr. Jones, hello,", "come in."]),
+    ('He said "I can do that," and left.', ['He said "I can do that,', "and left."]),
+    ('He said "I can do that," "now" too.', ['He said "I can do that,', '"now" too.']),
+    ("We can do that,(or not) sir.", ["We can do that,", "(or not) sir."]),
+    ("We have plums,—and pears.", ["We have plums,", "and pears."]),
+    ("It's for Ms. O'Neil-Lee, right?", ["It's for Ms. O'Neil-Lee,", "right?"]),
+    ("Go to our page www.example.com/a,b?c=1 now.", ["Go to our page www.example.com/a,b?c=1 now."]),
+    ("We are open 9 AM – 5 PM and Mon - Fri only.", ["We are open 9 AM – 5 PM and Mon - Fri only."]),
+    ("We are open from 9—5 today.", ["We are open from 9— 5 today."]),
     # what is too long
     (
         f"Yes. So {LONG}, and {LONG}, and so on.",
@@ -127,7 +135,13 @@ TABLE: list[tuple[str, list[str]]] = [
     ("Line<br>break <b>bold</b> <https://x.example>", ["Line break bold https://x.example"]),
     ("If 3 < 5 and <your name> is set.", ["If 3 < 5 and your name is set."]),
     (r"snake\_case and \*stars\*", ["snake_case and stars"]),
+    ("==Note== x^2 &amp; &#39;y&#39;&nbsp;z", ["Note x2 & 'y' z"]),
+    ('Wait <break time="1s"/>a <prosody rate="slow">bit</prosody> <thinking>more</thinking>', ["Wait a bit more"]),
+    ("‣ One\n\u2043 Two\n· Three\n◦ Four\n▪ Five", ["One", "Two", "Three", "Four", "Five"]),
+    ("[**Book**](https://x.example/b?d=1&e=2) `now`", ["Book now"]),
     # what looks like Markdown
+    ("Smith & Sons, AT&T & co; a=b", ["Smith & Sons,", "AT&T & co; a=b"]),
+    ("The col·lecció is &new; & 5 < 6", ["The col·lecció is &new;", "& 5 < 6"]),
     ("Press * or # now.", ["Press star or # now."]),
     ("It is 5 * 3 or 5*3.", ["It is 5 times 3 or 5 times 3."]),
     ("-5 degrees, +1 555 0100, #1 dentist", ["-5 degrees, +1 555 0100,", "#1 dentist"]),
@@ -136,6 +150,8 @@ TABLE: list[tuple[str, list[str]]] = [
     ("Great 😀! See you 👩‍⚕️👍🏽 there ❤️.", ["Great!", "See you there."]),
     ("Call 1️⃣ now ☎ ✅", ["Call 1 now"]),
     ("Here → there™ at 20°C", ["Here there at 20°C"]),
+    ("Flags 🇺🇸🏴󠁧󠁢󠁥󠁮󠁧󠁿, families 👨‍👩‍👧‍👦, keys #️⃣ 2⃣.", ["Flags, families, keys # 2."]),
+    ("Done ✓ ✔️ ☑ ★ ● ▪ ▶ ⏰ ♪ ⟶ ➡️ † ※ ① \ue000\ufffd now", ["Done now"]),
 ]
 
 
@@ -147,7 +163,8 @@ def test_a_text_becomes_these_pieces_however_it_is_cut(text: str, pieces: list[s
     assert pieces_of(re.findall(r"\S+\s*|\s+", text)) == pieces
 
 
-SEEDS = ["a", "Bc", "Dr", "no", "p.m", "5", "1", " ", " ", "\n", "```", "😀", *".,;:?!*_`#-~|>[](){}<>\"'=+\\/@—–…&$"]
+SEEDS = ["a", "Bc", "Dr", "no", "p.m", "5", "1", " ", " ", "\n", "```", "😀", *".,;:?!*_`#-~|>[](){}<>\"'=+\\/@—–…&$·"]
+SEEDS += ["and so on,", '",', "9 AM –", "&amp;", "</b>"]
 MARKED = st.lists(
     st.sampled_from(SEEDS) | st.text(max_size=3),
     max_size=40,
@@ -191,7 +208,11 @@ def test_a_text_without_marks_is_said_word_for_word(text: str) -> None:
 @pytest.mark.parametrize(
     ("tokens", "pieces"),
     [
-        (["I", " can", " do", " that", ",", " yes"], [(), (), (), (), (), ("I can do that,",)]),
+        (["I", " can", " do", " that", ",", " yes"], [(), (), (), (), ("I can do that,",), ()]),
+        (["I can do that", ',"', " I", " said."], [(), ("I can do that,",), (), ()]),
+        (["It is on May 5", ",", " at"], [(), (), ("It is on May 5,",)]),
+        (["We are open 9 AM", " –", " 5", " PM"], [(), (), (), ()]),
+        (["Let me see now", " –", " yes"], [(), (), ("Let me see now –",)]),
         (["Sure", ".", " I", " can"], [(), (), ("Sure.",), ()]),
         (["At", " 3", ".", "5", " p", ".", "m", ".", " Fine"], [()] * 9),
         (["At 3 p.m.", " It", " is"], [(), (), ("At 3 p.m.",)]),
