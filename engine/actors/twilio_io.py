@@ -28,12 +28,12 @@ class SpeechPolicy:
 
     start_s: unbroken voiced sound that counts as speech. 0.06: three frames; a click has one or two.
     stop_s: silence that ends speech. 0.2: longer than the closure of a stop consonant, shorter than a pause.
-    lasted_s: how often it is said that speech goes on. 0.1: as exact as the length of a sound need be known.
+    lasted_s: how often it is said that speech goes on. 0.08: the agent is held after as much, which is four frames.
     """
 
     start_s: float = 0.06
     stop_s: float = 0.2
-    lasted_s: float = 0.1
+    lasted_s: float = 0.08
 
 
 @attrs.frozen(kw_only=True)

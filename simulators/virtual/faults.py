@@ -256,7 +256,8 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
     "turn_detector": (
         _broken(open=lambda _: None),
         _broken(turn_due=lambda _: "later"),
-        _broken(spoke_s=lambda _: None),
+        _broken(sound=lambda _: None),
+        _broken(draft=lambda _: None),
         _broken(floor=lambda _: None),
     ),
     "agent": (

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.actors.turn_detector import TurnPolicy
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO, Voice
 from engine.codec.telephony import SILENT_FRAME
 from engine.mailbox import NEVER
@@ -121,9 +122,17 @@ def test_a_bare_core_knows_how_far_audio_has_come_and_tells_an_end_sooner_than_n
     assert said(sent(core, *frames("." * 10, start_s=0.14))) == [SpeechStopped(at_s=core.heard_s)]
 
 
-def test_speech_that_goes_on_is_told_of_every_tenth_of_a_second() -> None:
-    told = only(SpeechLasted, sent(TwilioIO(), *frames(".." + "#" * 6 + "." + "#" * 10)))
-    assert [(round(each.from_s, 3), round(each.to_s, 3)) for each in told] == [(0.04, 0.14), (0.04, 0.24), (0.04, 0.34)]
+def test_speech_that_goes_on_is_told_of_every_four_frames() -> None:
+    told = only(SpeechLasted, sent(TwilioIO(), *frames(".." + "#" * 6 + "." + "#" * 7)))
+    assert [(round(each.from_s, 3), round(each.to_s, 3)) for each in told] == [(0.04, 0.12), (0.04, 0.2), (0.04, 0.28)]
+
+
+def test_a_sound_that_is_long_enough_to_hold_the_agent_is_told_of_with_the_frame_that_makes_it_so() -> None:
+    needed = "#" * round(TurnPolicy().hold_s / 0.02)
+    told = sent(TwilioIO(), *frames(needed))
+    assert isinstance(told[-1], SpeechLasted)
+    assert told[-1].to_s - told[-1].from_s >= TurnPolicy().hold_s - 1e-6
+    assert only(SpeechLasted, sent(TwilioIO(), *frames(needed[:-1]))) == []
 
 
 @given(st.text(alphabet="#.", max_size=120), st.booleans())
