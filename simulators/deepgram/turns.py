@@ -118,14 +118,15 @@ class TurnTaker:
                     self.phase = Phase.SPEAKING
                     return self._info("StartOfTurn")
             case Phase.SPEAKING:
-                if (trigger := self._over()) is not None:
+                eager, trigger = self.options.eager_eot_threshold, self._over()
+                if trigger is not None and not self.policy.wavers:
                     return self._end(trigger)
-                eager = self.options.eager_eot_threshold
                 if eager is not None and self.turn_words and self._confidence() >= eager - _SAME_S:
                     self.phase, self._expected = Phase.AWAITING, self._text()
                     if self._wavers:
                         self._waver_at = self.heard_s + self.policy.waver_s
                     return self._info("EagerEndOfTurn")
+                return None if trigger is None else self._end(trigger)
             case Phase.AWAITING:
                 if self._waver_at is not None and self.heard_s >= self._waver_at - _SAME_S:
                     self._wavers -= 1
