@@ -1,17 +1,19 @@
 """Callers: what somebody on the phone says and does, step by step, in real audio."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import attrs
 import trio
-from attrs.validators import ge, gt, matches_re, min_len, optional
+from attrs.validators import ge, gt, in_, le, matches_re, min_len, optional
 
-from simulators.audio import RATE_HZ, Span, sounds
+from simulators import noises
+from simulators.audio import FRAME_BYTES, FRAME_S, RATE_HZ, SILENCE, Span, sounds
 from simulators.line import Hearing
 from simulators.noise import LineNoise, NoisePolicy
+from simulators.noises import KINDS, at_level
 from simulators.wav import read_ulaw
 
 # Someone is still speaking if the last sound is this fresh.
@@ -26,12 +28,59 @@ class Voice(Protocol):
         """Return ``text`` as 8 kHz mono µ-law."""
 
 
+PAUSE: Final = " / "
+"""Parts the groups of a text that is said with pauses in it."""
+
+
 @attrs.frozen(kw_only=True)
 class Say:
-    """Say something. ``cut_after_s`` breaks it off in the middle."""
+    """Say something. ``cut_after_s`` breaks it off in the middle.
+
+    pause_s: silence at each " / " in the text: a caller who thinks, or reads a number from a card.
+    by: "caller", or "other": a second person in the room, with another voice, who is not talking to the agent.
+    level_db: of the voice, against its usual one.
+    """
 
     text: str = attrs.field(validator=min_len(1))
     cut_after_s: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    pause_s: float = attrs.field(default=1.0, validator=gt(0))
+    by: str = attrs.field(default="caller", validator=in_(("caller", "other")))
+    level_db: float = attrs.field(default=0.0, validator=[ge(-40), le(6)])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What is said between two pauses."""
+        return tuple(group for each in self.text.split(PAUSE) if (group := each.strip()))
+
+    @property
+    def words(self) -> str:
+        """All that is said, without the pauses."""
+        return " ".join(self.groups)
+
+
+@attrs.frozen(kw_only=True)
+class Backchannel:
+    """Say that one is listening, "uh-huh": whoever speaks keeps the floor."""
+
+    text: str = attrs.field(validator=min_len(1))
+    level_db: float = attrs.field(default=-3.0, validator=[ge(-40), le(6)])
+
+
+@attrs.frozen(kw_only=True)
+class Noise:
+    """Make a noise that is no word.
+
+    kind: one of `simulators.noises.KINDS`. seed: of its samples, so that no two coughs are alike.
+    draft: what a recogniser takes it for at first; final: what it takes it for in the end. Both are for simulated ears
+        alone: a real one makes up its own mind.
+    """
+
+    kind: str = attrs.field(default="cough", validator=in_(KINDS))
+    seconds: float = attrs.field(default=0.3, validator=[gt(0), le(10)])
+    draft: str = ""
+    final: str = ""
+    level_db: float = attrs.field(default=0.0, validator=[ge(-40), le(6)])
+    seed: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -56,24 +105,32 @@ class Listen:
 
 @attrs.frozen(kw_only=True)
 class Interrupt:
-    """Wait until the agent has been speaking for a while, and is: the next step comes over its words."""
+    """Wait until the agent has been speaking for a while, and is: the next step comes over its words.
+
+    to_s, every_s: the scenario is played once for each moment from ``after_s`` to ``to_s``, ``every_s`` apart.
+    """
 
     after_s: float = attrs.field(validator=ge(0))
     timeout_s: float = attrs.field(default=20.0, validator=gt(0))
+    to_s: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    every_s: float = attrs.field(default=0.2, validator=gt(0))
 
 
 @attrs.frozen(kw_only=True)
 class Wait:
-    """Do nothing."""
+    """Do nothing. to_s, every_s: as in `Interrupt`."""
 
     seconds: float = attrs.field(validator=gt(0))
+    to_s: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    every_s: float = attrs.field(default=0.2, validator=gt(0))
 
 
 @attrs.frozen(kw_only=True)
 class Press:
-    """Press keys, one after the other."""
+    """Press keys, one after the other, ``gap_s`` apart."""
 
     digits: str = attrs.field(validator=matches_re(r"[0-9*#A-D]+"))
+    gap_s: float = attrs.field(default=_KEY_S, validator=gt(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +145,8 @@ class AwaitHangUp:
     timeout_s: float = attrs.field(default=30.0, validator=gt(0))
 
 
-Step: TypeAlias = Say | Play | Listen | Interrupt | Wait | Press | HangUp | AwaitHangUp
+Sound: TypeAlias = Say | Backchannel | Noise | Play
+Step: TypeAlias = Sound | Listen | Interrupt | Wait | Press | HangUp | AwaitHangUp
 
 
 @attrs.frozen(kw_only=True)
@@ -115,11 +173,15 @@ def conversation(turns: tuple[Say | Play, ...], *, barge_in_at_s: float | None =
 
 @attrs.frozen(kw_only=True)
 class Utterance:
-    """Words ready to be said; ``speech`` is where in the audio they are, from the first to the last loud sample."""
+    """Words ready to be said; ``speech`` is where in the audio they are, from the first to the last loud sample.
+
+    step: what they are said for.
+    """
 
     text: str
     audio: bytes = attrs.field(repr=lambda audio: f"<{len(audio)} bytes>")
     speech: Span
+    step: Sound | None = None
 
 
 class Phone(Protocol):
@@ -150,14 +212,14 @@ class PreparedCaller:
     """A caller whose words are ready: nothing needs to be computed once the call is on."""
 
     steps: tuple[Step, ...]
-    utterances: Mapping[Say | Play, Utterance]
+    utterances: Mapping[Sound, Utterance]
     noise: LineNoise | None
 
     async def run(self, phone: Phone) -> None:
         """Go through the steps; returning is hanging up."""
         for step in self.steps:
             match step:
-                case Say() | Play():
+                case Say() | Backchannel() | Noise() | Play():
                     await phone.speak(self.utterances[step])
                 case Listen():
                     await _listen(phone, step)
@@ -165,10 +227,10 @@ class PreparedCaller:
                     await _interrupt(phone, step)
                 case Wait(seconds=seconds):
                     await trio.sleep(seconds)
-                case Press(digits=digits):
+                case Press(digits=digits, gap_s=gap_s):
                     for digit in digits:
                         phone.press(digit)
-                        await trio.sleep(_KEY_S)
+                        await trio.sleep(gap_s)
                 case AwaitHangUp(timeout_s=timeout_s):
                     await trio.sleep(timeout_s)
                     phone.gave_up("the agent to hang up")
@@ -176,23 +238,52 @@ class PreparedCaller:
                     return
 
 
-async def prepare(script: CallerScript, voice: Voice) -> PreparedCaller:
-    """Render all that the caller is going to say. Raises ConfigError for a file that cannot be played."""
-    utterances: dict[Say | Play, Utterance] = {}
+def noise_of(step: Noise) -> bytes:
+    """Return a noise as a real ear hears it."""
+    return noises.sound(step.kind, step.seconds, step.seed)
+
+
+async def prepare(
+    script: CallerScript,
+    voice: Voice,
+    *,
+    noise: Callable[[Noise], bytes] = noise_of,
+    other: Voice | None = None,
+    level: Callable[[bytes, float], bytes] = at_level,
+) -> PreparedCaller:
+    """Render all that the caller is going to say. Raises ConfigError for a file that cannot be played.
+
+    noise: what a noise sounds like. other: the voice of a second person; None: the caller's own.
+    level: makes audio louder or softer, by so many dB.
+    """
+    utterances: dict[Sound, Utterance] = {}
     for step in script.steps:
-        if isinstance(step, Say) and step not in utterances:
-            utterances[step] = _utterance(step.text, await voice.speak(step.text), step.cut_after_s)
-        elif isinstance(step, Play) and step not in utterances:
-            utterances[step] = _utterance(step.file.name, read_ulaw(step.file), step.cut_after_s)
+        if step in utterances:
+            continue
+        match step:
+            case Say():
+                speaker = other or voice if step.by == "other" else voice
+                pause = SILENCE * (round(step.pause_s / FRAME_S) * FRAME_BYTES)
+                audio = pause.join([await speaker.speak(group) for group in step.groups])
+                utterances[step] = _utterance(step, step.words, level(audio, step.level_db), step.cut_after_s)
+            case Backchannel():
+                audio = level(await voice.speak(step.text), step.level_db)
+                utterances[step] = _utterance(step, step.text, audio)
+            case Noise():
+                utterances[step] = _utterance(step, f"[{step.kind}]", level(noise(step), step.level_db))
+            case Play():
+                utterances[step] = _utterance(step, step.file.name, read_ulaw(step.file), step.cut_after_s)
+            case _:
+                pass
     speech = [utterance.audio for utterance in utterances.values()]
-    noise = None if script.noise is None else LineNoise.against(speech, script.noise)
-    return PreparedCaller(steps=script.steps, utterances=utterances, noise=noise)
+    line_noise = None if script.noise is None else LineNoise.against(speech, script.noise)
+    return PreparedCaller(steps=script.steps, utterances=utterances, noise=line_noise)
 
 
-def _utterance(text: str, audio: bytes, cut_after_s: float | None) -> Utterance:
+def _utterance(step: Sound, text: str, audio: bytes, cut_after_s: float | None = None) -> Utterance:
     audio = audio if cut_after_s is None else audio[: math.ceil(cut_after_s * RATE_HZ)]
     spans = sounds(audio, gap_s=math.inf)
-    return Utterance(text=text, audio=audio, speech=spans[0] if spans else Span(0, len(audio)))
+    return Utterance(text=text, audio=audio, speech=spans[0] if spans else Span(0, len(audio)), step=step)
 
 
 async def _listen(phone: Phone, step: Listen) -> None:
