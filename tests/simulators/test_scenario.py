@@ -6,10 +6,24 @@ import pytest
 
 from engine.messages.errors import ConfigError
 from simulators import scenario
-from simulators.caller import AwaitHangUp, CallerScript, HangUp, Interrupt, Listen, Play, Press, Say, Wait
+from simulators.caller import (
+    AwaitHangUp,
+    Backchannel,
+    CallerScript,
+    HangUp,
+    Interrupt,
+    Listen,
+    Noise,
+    Play,
+    Press,
+    Say,
+    Wait,
+)
 from simulators.noise import NoisePolicy
+from simulators.noises import KINDS
+from simulators.scenario import Business, Expect, Hearing, Network, Reply
 
-KNOWN = "'say', 'play', 'listen', 'interrupt', 'wait', 'press', 'hang_up', 'await_hang_up'"
+KNOWN = "'say', 'backchannel', 'noise', 'play', 'listen', 'interrupt', 'wait', 'press', 'hang_up', 'await_hang_up'"
 
 
 def test_a_scenario_holds_the_caller_the_line_and_every_kind_of_step(tmp_path: Path) -> None:
@@ -54,8 +68,85 @@ def test_a_scenario_that_comes_along_is_sound(name: str) -> None:
     assert scenario.load(name).steps
 
 
-def test_the_scenarios_that_come_along_are_these() -> None:
-    assert scenario.shipped() == ("barge_in", "book_appointment", "hang_up_mid_sentence", "silent_caller")
+def test_four_of_those_that_come_along_are_for_the_clinic_and_are_not_judged() -> None:
+    plain = set(scenario.shipped()) - set(scenario.judged())
+    assert plain == {"barge_in", "book_appointment", "hang_up_mid_sentence", "silent_caller"}
+
+
+JUDGED = """
+about = "A cough."
+noise = { snr_db = 20, kind = "voices" }
+live = false
+seeds = 2
+steps = [
+    { do = "say", text = "It is / five five five", pause_s = 0.8, by = "other", level_db = -6 },
+    { do = "interrupt", after_s = 0.5, to_s = 1.0, every_s = 0.25 },
+    { do = "noise", kind = "throat", seconds = 0.5, draft = "Hmm", final = "", seed = 4 },
+    { do = "wait", seconds = 0.5, to_s = 0.7 },
+    { do = "backchannel", text = "Uh-huh." },
+    { do = "press", digits = "1#", gap_s = 0.5 },
+]
+[network]
+delay_s = 0.05
+jitter_s = 0.02
+[hearing]
+eager = true
+final_s = 0.3
+[business]
+greeting = "Hello."
+firm = ["Hello."]
+idle_s = 4
+idle_again_s = [3, 2.5]
+[[agent]]
+text = "One."
+tool = "look"
+takes_s = 4
+says = "Wait."
+ends = true
+[expect]
+turns = ["a", "b"]
+whole = [0, 1]
+tone = true
+max_gap_s = 0.4
+"""
+
+
+def test_a_scenario_says_what_is_answered_and_what_must_come_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "judged.toml"
+    path.write_text(JUDGED, encoding="utf-8")
+    read = scenario.read(str(path))
+    assert read.steps[0] == Say(text="It is / five five five", pause_s=0.8, by="other", level_db=-6.0)
+    assert read.steps[2:3] == (Noise(kind="throat", seconds=0.5, draft="Hmm", seed=4),)
+    assert read.steps[4:] == (Backchannel(text="Uh-huh."), Press(digits="1#", gap_s=0.5))
+    assert read.noise == NoisePolicy(snr_db=20.0, kind="voices")
+    assert read.network == Network(delay_s=0.05, jitter_s=0.02)
+    assert read.hearing == Hearing(eager=True, final_s=0.3)
+    assert read.business == Business(greeting="Hello.", firm=("Hello.",), idle_s=4.0, idle_again_s=(3.0, 2.5))
+    assert read.agent == (Reply(text="One.", tool="look", takes_s=4.0, says="Wait.", ends=True),)
+    assert read.expect == Expect(turns=("a", "b"), whole=(0, 1), tone=True, max_gap_s=0.4)
+    assert (read.live, read.seeds) == (False, 2)
+
+
+def test_a_scenario_is_played_once_for_each_moment(tmp_path: Path) -> None:
+    path = tmp_path / "judged.toml"
+    path.write_text(JUDGED, encoding="utf-8")
+    variants = list(scenario.read(str(path)).variants())
+    moments = [(each.steps[1], each.steps[3]) for _, each in variants]
+    assert [label for label, _ in variants][:2] == ["at 0.50 s, at 0.50 s", "at 0.50 s, at 0.70 s"]
+    assert moments == [
+        (Interrupt(after_s=after_s, every_s=0.25), Wait(seconds=seconds))
+        for after_s in (0.5, 0.75, 1.0)
+        for seconds in (0.5, 0.7)
+    ]
+
+
+def test_a_turn_is_answered_by_what_is_meant_for_its_words_else_by_the_next() -> None:
+    one, two, three = Reply(text="one"), Reply(text="two"), Reply(text="three", to="Friday")
+    replies = (one, two, three)
+    assert scenario.reply_to(replies, ["a"]) is one
+    assert scenario.reply_to(replies, ["a", "b"]) is two
+    assert scenario.reply_to(replies, ["a", "b", "c", "d"]) is three
+    assert scenario.reply_to(replies, ["on friday, please"]) is three
 
 
 @pytest.mark.parametrize(
@@ -95,6 +186,17 @@ def test_the_scenarios_that_come_along_are_these() -> None:
                 "caller: unknown key; did you mean 'caller_number'?",
             ],
         ),
+        (
+            "[[steps]]\ndo = 'noise'\nkind = 'hiccup'",
+            [f"steps[0]: 'kind' must be in {KINDS!r} (got 'hiccup')"],
+        ),
+        ("[[steps]]\ndo = 'hang_up'\n[expect]\nwhole = 1", ["expect.whole: 1 is not a list"]),
+        ("[[steps]]\ndo = 'hang_up'\n[expect]\nwhole = ['a']", ["expect.whole[0]: 'a' is not a whole number"]),
+        ("[[steps]]\ndo = 'hang_up'\n[expect]\ntone = 1", ["expect.tone: 1 is not true or false"]),
+        ("[[steps]]\ndo = 'hang_up'\n[expect]\ncut = [1]", ["expect.cut: there is no reply 1; 0 to 0 are known"]),
+        ("[[steps]]\ndo = 'hang_up'\n[expect]\nturn = ['a']", ["expect.turn: unknown key; did you mean 'turns'?"]),
+        ("[[steps]]\ndo = 'hang_up'\n[[agent]]\ndelay_s = 1", ["agent[0].text: missing"]),
+        ("agent = 3\n[[steps]]\ndo = 'hang_up'", ["agent: 3 is not a list"]),
         ("=", ["not TOML: Invalid statement (at line 1, column 1)"]),
     ],
 )
