@@ -21,6 +21,7 @@ class VirtualPhone:
 
     ear: what the caller made out, word by word. clears: when the engine had the buffer dropped.
     sounds: from when, by the stream, until when the caller made one.
+    hush: what the caller's side sends while nobody there speaks: a frame.
     """
 
     stream_sid: str = "MZ" + "0" * 32
@@ -28,6 +29,7 @@ class VirtualPhone:
     ear: tone.Ear = attrs.field(factory=lambda: tone.Ear(patient=True))
     clears: list[float] = attrs.field(factory=list)
     sounds: list[tuple[float, float]] = attrs.field(factory=list)
+    hush: bytes = tone.SILENT_FRAME
     closed: bool = False
     # When the last frame with sound in it was played, and when the caller's last one was sent.
     heard_at: float = -1.0
@@ -51,7 +53,7 @@ class VirtualPhone:
             self._play()
             audio = b""
             for _ in range(self.chunk_frames):
-                frame = self._speech.popleft() if self._speech else tone.SILENT_FRAME
+                frame = self._speech.popleft() if self._speech else self.hush
                 self._frames += 1
                 audio += frame
                 if tone.voiced(frame):
@@ -75,6 +77,13 @@ class VirtualPhone:
         """Queue a noise: see `tone.noise`."""
         self._speech.extend(tone.frames_of(tone.noise(frames, draft)))
         self._sounds(0)
+
+    def speak(self, audio: bytes) -> float:
+        """Queue audio, whole frames of it; return when, by the stream, it will begin."""
+        start_s = (self._frames + len(self._speech)) * FRAME_S
+        self._speech.extend(tone.frames_of(audio))
+        self._sounds(0)
+        return start_s
 
     def _sounds(self, silent_frames: int) -> None:
         frames = self._frames + len(self._speech) - silent_frames
