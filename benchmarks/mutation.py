@@ -324,13 +324,13 @@ class Core:
 
 
 def core_named(name: str) -> Core:
-    """Return a core with its tests: its own first, then what holds for all six."""
-    own = sorted(str(path) for path in (ROOT / "tests" / "actors").glob(f"test_{name}*.py"))
-    survivors = ROOT / "tests" / "actors" / "test_survivors.py"
-    shared = f"{ROOT / 'tests' / 'actors' / 'test_every_core.py'}"
-    first = (*own, *([str(survivors)] if survivors.exists() else []))
+    """Return a core with its tests: the quick ones, then whole calls, then what holds for all six."""
+    tests = ROOT / "tests" / "actors"
+    quick = tuple(str(path) for path in (tests / f"test_{name}.py", tests / "test_survivors.py") if path.exists())
+    slower = tuple(sorted(str(path) for path in tests.glob(f"test_{name}_*.py")))
+    shared = (str(tests / "test_every_core.py"), "-k", name)
     tree = ast.parse((ROOT / "engine" / "actors" / f"{name}.py").read_text())
-    return Core(name=name, tree=tree, stages=(first, (shared, "-k", name)))
+    return Core(name=name, tree=tree, stages=tuple(stage for stage in (quick, slower, shared) if stage))
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
