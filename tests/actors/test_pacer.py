@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.actors.pacer import Buffer, Clip, Pacer, PacingPolicy, Piece, Reply
 from engine.actors.tts import TTS
-from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ, SILENCE
+from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
@@ -37,6 +37,7 @@ CLIPS = {
     "repeat": Clip(text="Could you say that again?", audio=NOTICE),
 }
 SILENT = Pacer(clips=CLIPS)
+HUSH = bytes([SILENCE])
 
 
 def sentence(index: int, text: str, turn: int = 1) -> Sentence:
@@ -96,12 +97,30 @@ SPEAKING = after(SILENT, *reply((TEN, SECOND)))
 # Frames.
 
 
-def test_sound_goes_out_in_frames_of_160_bytes_and_the_last_is_filled_with_silence() -> None:
-    core, told = ran(SILENT, *reply(("Yes.", b"y" * 400)))
-    _, more = waited(core, 1.0)
-    frames = [each.audio for each in only(SendMedia, [*told, *more])]
-    assert [len(each) for each in frames] == [FRAME_BYTES] * 3
-    assert b"".join(frames) == b"y" * 400 + bytes([SILENCE]) * 80
+def frames(messages: list[object]) -> list[int]:
+    """How many whole frames each message to the line holds."""
+    sizes = [divmod(len(each.audio), FRAME_BYTES) for each in only(SendMedia, messages)]
+    assert all(rest == 0 for _, rest in sizes)
+    return [count for count, _ in sizes]
+
+
+@pytest.mark.parametrize(
+    ("message_ms", "expected"), [(20, [1, 1, 1, 1, 1, 1]), (40, [2, 2, 2]), (60, [3, 3]), (80, [4, 2]), (100, [5, 1])]
+)
+def test_sound_goes_out_in_frames_of_160_bytes_and_the_last_is_filled_with_silence(
+    message_ms: int, expected: list[int]
+) -> None:
+    clips = {"greeting": Clip(text="Yes.", audio=b"y" * 900)}
+    core = Pacer(clips=clips, policy=PacingPolicy(message_ms=message_ms))
+    told = sent(core, (PlayClip(turn=0, index=0, clip="greeting"), 0.0))
+    assert frames(told) == expected
+    assert media(told) == b"y" * 900 + HUSH * 60
+
+
+def test_the_first_sound_goes_out_at_once_though_it_is_less_than_a_message() -> None:
+    core, told = ran(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 160), 0.0))
+    assert frames(told) == [1]
+    assert frames(sent(core, (audio(0, b"y" * 900), 0.01))) == [2, 2, 1]
 
 
 def test_two_pieces_are_joined_without_silence_between_them() -> None:
@@ -128,32 +147,41 @@ def test_a_part_is_held_while_the_buffer_has_more_than_two_frames() -> None:
     assert core.deadline == pytest.approx(0.12 - 0.04)
 
 
-def test_the_lead_is_filled_at_once_and_then_a_frame_goes_out_every_20_ms() -> None:
+def test_the_lead_is_filled_at_once_and_then_a_message_goes_out_every_40_ms() -> None:
     core, told = ran(SILENT, *reply((TEN, SECOND)))
-    assert len(only(SendMedia, told)) in (10, 11)  # 0.2 s, or a frame more, as floats have it
+    assert frames(told) == [2] * 8  # 0.32 s: until the lead is reached
     moments = []
-    for _ in range(20):
+    for _ in range(16):
         moments.append(core.deadline)
         core, told = step(core, Tick(), core.deadline)
-        assert len(only(SendMedia, told)) == 1
-    assert [round(later - sooner, 6) for sooner, later in itertools.pairwise(moments)] == [FRAME_S] * 19
+        assert frames(told) == [2]
+    assert [round(later - sooner, 6) for sooner, later in itertools.pairwise(moments)] == [0.04] * 15
 
 
 def test_a_late_wake_up_is_caught_up_at_once() -> None:
     core, told = step(SPEAKING, Tick(), 0.15)
-    assert len(only(SendMedia, told)) in (7, 8)
-    assert core.buffer.until == pytest.approx(0.36, abs=0.011)
+    assert frames(told) == [2] * 4
+    assert core.buffer.until == pytest.approx(0.48)
+    assert only(Counted, told) == []
 
 
 def test_after_the_buffer_ran_out_the_lead_is_filled_anew_and_no_more() -> None:
     core, told = step(SPEAKING, Tick(), 0.5)
-    assert len(only(SendMedia, told)) in (10, 11)
-    assert core.buffer.until == pytest.approx(0.71, abs=0.011)
+    assert frames(told) == [2] * 8
+    assert core.buffer.until == pytest.approx(0.82)
+    assert only(Counted, told) == [Counted(name="underruns", amount=1)]
+
+
+def test_a_sentence_whose_voice_was_late_is_not_counted_as_ours() -> None:
+    core = after(SILENT, (sentence(0, "Yes."), 0.0), (audio(0, b"y" * 160), 0.0))
+    assert only(Counted, sent(core, (audio(0, b"y" * 160), 0.019))) == []
+    told = sent(core, (audio(0, b"y" * 160), 0.021))
+    assert only(Counted, told) == [Counted(name="voice_underruns", amount=1)]
 
 
 def test_the_policy_says_how_far_ahead_sound_is_sent() -> None:
     core = attrs.evolve(SILENT, policy=PacingPolicy(lead_s=0.1))
-    assert len(only(SendMedia, sent(core, *reply((TEN, SECOND))))) in (5, 6)
+    assert frames(sent(core, *reply((TEN, SECOND)))) == [2] * 3
 
 
 def test_a_clip_is_played_like_a_sentence() -> None:
@@ -191,19 +219,18 @@ def test_the_first_sound_of_a_reply_is_told_once() -> None:
 # Marks and hearing.
 
 
-def test_a_mark_follows_the_frame_that_the_end_of_a_piece_is_in() -> None:
-    core, told = ran(SILENT, *reply(("Yes.", b"y" * 320), ("No.", b"n" * 40), ("Well.", b"w" * 120)))
-    told += waited(core, 1.0)[1]
-    assert [
-        each if isinstance(each, SendMark) else "frame" for each in told if isinstance(each, SendMark | SendMedia)
-    ] == [
-        "frame",
-        "frame",
-        mark(0),
-        "frame",
-        mark(1),
-        mark(2),
-    ]
+def test_a_mark_follows_the_message_that_the_end_of_a_piece_is_in() -> None:
+    told = sent(SILENT, *reply(("Yes.", b"y" * 320), ("No.", b"n" * 40), ("Well.", b"w" * 120)))
+    line = [each if isinstance(each, SendMark) else "m" for each in told if isinstance(each, SendMark | SendMedia)]
+    assert line == ["m", mark(0), "m", mark(1), mark(2)]
+
+
+def test_a_mark_waits_for_the_rest_of_the_frame_that_the_end_of_a_piece_is_in() -> None:
+    core, told = ran(SILENT, (sentence(0, "Yes."), 0.0), (sentence(1, "No."), 0.0), (audio(0, b"y" * 200), 0.0))
+    core, more = step(core, whole(0), 0.0)
+    told += more
+    assert only(SendMark, told) == []
+    assert sent(core, (audio(1, b"n" * 120), 0.01)) == [SendMedia(audio=b"y" * 40 + b"n" * 120), mark(0)]
 
 
 def test_a_reply_is_over_when_its_last_mark_has_come_back() -> None:
@@ -258,7 +285,7 @@ def test_a_barge_in_settles_what_was_heard_by_where_the_sound_was(at: float, wor
     core = waited(SPEAKING, at)[0] if at else SPEAKING
     core, told = step(core, BargedIn(turn=1, at_s=at), at)
     heard = " ".join(TEN.split()[:words])
-    settled = [Played(turn=1, heard=heard, settled=True), Stopped(turn=1)]
+    settled = [Played(turn=1, heard=heard, settled=True), Stopped(turn=1), Counted(name="interruptions", amount=1)]
     assert [each for each in told if not isinstance(each, SendClear)] == settled
     assert (core.replies, core.over) == ((), 1)
 
@@ -360,7 +387,6 @@ def test_sound_that_has_gone_out_cannot_be_trimmed() -> None:
 
 ONE, TWO, THREE = (bytes([code]) for code in (0x11, 0x12, 0x13))
 """Sound, louder than any silence."""
-HUSH = bytes([SILENCE])
 
 
 def at(text: str, start_bytes: int, end_bytes: int) -> Word:
@@ -458,14 +484,14 @@ def test_from_a_death_on_nothing_goes_out_beyond_the_last_whole_word() -> None:
 
 def test_what_is_whole_is_played_on_whatever_becomes_of_the_voice() -> None:
     core = after(SILENT, (sentence(0, "one"), 0.0), (audio(0, ONE * 4000), 0.0), (whole(0), 0.0), (VoiceDied(), 0.0))
-    assert len(media(waited(core, 3.0)[1]).replace(HUSH, b"")) == 4000 - 1760
+    assert len(media(waited(core, 3.0)[1]).replace(HUSH, b"")) == 4000 - 2560
 
 
 def test_a_dead_voices_piece_that_is_whole_after_all_is_played_to_its_end() -> None:
     core = after(
         SILENT, (sentence(0, "one two"), 0.0), (audio(0, ONE * 4000, at("one", 0, 3900)), 0.0), (VoiceDied(), 0.1)
     )
-    assert sound(core, (whole(0), 0.2)) == ONE * (4000 - 1760)  # so much went out at once
+    assert sound(core, (whole(0), 0.2)) == ONE * (4000 - 2560)  # so much went out at once
 
 
 def test_a_death_without_a_cut_word_is_over_with_the_next_sound() -> None:
@@ -487,7 +513,8 @@ def test_a_notice_is_played_where_a_dead_voice_left_off_and_the_piece_goes_on_af
 
 def test_a_word_that_a_notice_broke_is_said_anew_though_its_trim_came_after_the_notice() -> None:
     core = waited(after(TORN, (VoiceDied(), 0.01), (PlayNotice(clip="repeat"), 0.05)), 0.9)[0]
-    assert core.notice is None
+    assert core.notice is not None
+    assert core.notice.gone
     core = after(core, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=800), 0.9))
     new = audio(0, TWO * 500, at("two", 800, 1300))
     assert sound(core, (new, 0.9), (whole(0), 0.9)) == TWO * 500
@@ -527,14 +554,14 @@ def test_a_dead_voice_that_never_comes_back_leaves_no_part_of_a_word() -> None:
 )
 def test_where_a_voice_without_times_went_on_the_rest_is_heard_by_its_share(at_bytes: int, heard: str) -> None:
     piece = Piece(index=0, text="one two three", audio=bytes(2400), words=(at("one", 0, 800),), complete=True)
-    assert attrs.evolve(piece, sent_bytes=at_bytes).heard(0) == heard
+    assert piece.words_in(at_bytes) == heard
 
 
 def test_a_piece_without_sound_is_skipped_after_eight_seconds_and_counted() -> None:
     core = after(SILENT, (sentence(0, "One."), 1.0), *said(1, "Two.", b"2" * 160, 2.0))
     assert core.deadline == 10.0
     core, told = step(core, Tick(), 10.0)
-    assert told[0] == Counted(name="pieces_starved", amount=1)
+    assert only(Counted, told) == [Counted(name="pieces_starved", amount=1)]
     assert media(told) == b"2" * 160
     core = after(core, (ReplyEnded(turn=1, pieces=2), 10.0))
     assert sent(core, (echo(1), 10.1))[0] == Played(turn=1, heard="Two.", settled=True)
@@ -563,7 +590,7 @@ def test_a_notice_plays_at_once() -> None:
     core, told = ran(SILENT, (PlayNotice(clip="repeat"), 0.0))
     assert media(told) == NOTICE + bytes([SILENCE]) * 80
     assert only(Playing, told) == []
-    assert core.notice is None
+    assert core.deadline == NEVER
 
 
 def test_a_notice_plays_before_the_next_piece_and_never_inside_one() -> None:
@@ -703,14 +730,14 @@ def test_sound_goes_out_on_time_without_drift_however_late_it_wakes(
         core, more = step(core, Tick(), now)
         told += more
         sent_s = len(media(told)) / RATE_HZ
-        # Never more than the lead, and the frame that fills it.
-        assert sent_s <= now + core.policy.lead_s + FRAME_S + 1e-6
+        # Never more than the lead, and the message that fills it.
+        assert sent_s <= now + core.policy.lead_s + 0.04 + 1e-6
         finished = core._next() is None and not core.buffer.part
         assert finished or sent_s >= now + core.policy.lead_s - 1e-6  # late is caught up: no drift
     length_bytes = sum(sizes)
     played = media(told)
     assert played == b"".join(sounds) + bytes([SILENCE]) * (-length_bytes % FRAME_BYTES)
-    assert all(len(each.audio) == FRAME_BYTES for each in only(SendMedia, told))
+    assert all(count <= 2 for count in frames(told))
     assert core.buffer.until == pytest.approx(len(played) / RATE_HZ)  # the lead was never used up, so no gap was heard
     assert [each.name for each in only(SendMark, told)] == [f"0:1:{index}" for index in range(len(sizes))]
 
