@@ -47,6 +47,8 @@ class FluxPolicy:
     """Whether CloseStream ends the open turn; undocumented."""
     takes_force_end_turn: bool = False
     """Whether ForceEndTurn is enabled; it ends the stream if not."""
+    shift_s: float = 0.0
+    """How much later than they are all words seem to lie; connections differ by up to 0.06."""
     word_times: bool = True
     """Whether words have times; they are optional."""
     configure_late_s: float = 0.1

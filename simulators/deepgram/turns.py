@@ -206,5 +206,6 @@ class TurnTaker:
     def _word(self, word: tone.HeardWord) -> Message:
         shown: dict[str, object] = {"word": word.text, "confidence": float32(confidence(word))}
         if self.policy.word_times:
-            shown |= {"start": float32(word.start_s), "end": float32(word.end_s)}
+            start_s, end_s = (max(0.0, each_s + self.policy.shift_s) for each_s in (word.start_s, word.end_s))
+            shown |= {"start": float32(start_s), "end": float32(end_s)}
         return shown

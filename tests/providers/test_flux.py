@@ -1056,13 +1056,6 @@ def test_whatever_the_vendor_says_the_session_goes_on_and_covered_keeps_to_the_a
         trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-@given(st.lists(mangled(), max_size=12))
-def test_every_message_makes_sense_or_is_counted(messages: list[str | bytes]) -> None:
-    for each in messages:
-        with suppress(WireError):
-            flux_wire.read(each, longest=LONGEST)
-
-
 # ── at the simulated vendor ──────────────────────────────────────────────────────────────────────────────────────────
 
 WORDS = "Hello, I need an appointment tomorrow."
