@@ -63,7 +63,13 @@ PYTEST: Final = (
     "-Wignore::pytest.PytestAssertRewriteWarning",  # all of it is imported already: that is the point
 )
 
-OURS: Final = ("engine", "holdfast", "web", "simulators", "benchmarks", "tests")
+BELOW: Final = tuple(
+    f"engine.{layer}"
+    for layer in ("actors", "codec", "loop", "mailbox", "messages", "policy", "providers", "storage", "supervisor")
+)
+"""What of ours knows of no core, and the cores, which know of no other."""
+
+NOT_BELOW: Final = frozenset(("engine", "holdfast", "web", "simulators", "benchmarks", "tests", "conftest", "__main__"))
 
 _SWAPPED: Final[Mapping[type[ast.AST], type[ast.AST]]] = {
     ast.Lt: ast.LtE,
@@ -386,7 +392,7 @@ def _forked(work: Callable[[], int], *, quiet: bool = True) -> int:
 
 
 def _prepared(core: Core) -> None:
-    """Import all that is not ours and that the core's tests import, and of ours what the core itself does."""
+    """Import all that the core's tests import and that does not import the core."""
     with tempfile.NamedTemporaryFile("r") as names:
 
         def look() -> int:
@@ -398,22 +404,13 @@ def _prepared(core: Core) -> None:
         if status:
             raise RuntimeError(f"the tests of {core.name} cannot be collected: pytest says {status}")
         for name in names.read().split():
-            if name.split(".")[0] not in (*OURS, "__main__", "conftest", "test_every_core") and "." not in name:
+            if name != core.module and (name.startswith(BELOW) or ("." not in name and name not in NOT_BELOW)):
                 try:
                     importlib.import_module(name)
                 except ImportError:
                     continue  # a name that a test made up
-    importlib.import_module(core.module)
-    _forgotten()
-
-
-def _forgotten() -> None:
-    """Have the cores imported anew when they are next asked for."""
-    actors = importlib.import_module("engine.actors")
-    for other in CORES:
-        sys.modules.pop(f"engine.actors.{other}", None)
-        if hasattr(actors, other):
-            delattr(actors, other)
+    if core.module in sys.modules:
+        raise RuntimeError(f"what should not know of it imports {core.module}")
 
 
 def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
@@ -449,7 +446,7 @@ def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[
 def _defaults(core: Core) -> Callable[[str], frozenset[str]]:
     """Return what tells which keywords of a call may be left out: all of an `evolve`, and fields that have defaults."""
     names = vars(importlib.import_module(core.module))
-    _forgotten()
+    del sys.modules[core.module]
 
     def spare(function: str) -> frozenset[str]:
         if function.endswith("evolve"):
