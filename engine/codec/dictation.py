@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
@@ -13,11 +13,12 @@ _LONGEST_RUN: Final = 48
 _HOURS: Final = 12
 _MINUTES: Final = 59
 _YEAR_DIGITS: Final = 4
-# "john dot smith at": words of an address for mail before the "at", and itself.
-_MAILBOX: Final = 4
+# "john dot smith at": so near before the end it is an address for mail.
+_MAILBOX: Final = 3
 # A phone number from here on may begin with the prefix of a trunk; a zip code does with a "1" of its own.
 _TRUNK_DIGITS: Final = 7
 _PHONE_DIGITS: Final = 10
+_ZIP_DIGITS: Final = 5
 _CENTURIES: Final = ("19", "20")
 # Of digits that come without any name: fewer count something ("two", "twenty five").
 _COUNTED_DIGITS: Final = 2
@@ -30,7 +31,7 @@ class Dictated(enum.Enum):
 
     NOTHING = "no digits, no letters"
     PART = "some, and more are to come"
-    WHOLE = "a number, a date, a time or a word with nothing missing"
+    WHOLE = "a number, a date of birth, an address for mail or a word, with nothing missing"
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +53,10 @@ class _Kind(enum.Enum):
 class _Item:
     kind: _Kind
     text: str
+
+
+_Found: TypeAlias = tuple[int, tuple[_Item, ...], str]
+"""Items, the place of their first word, and the last of their words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +83,8 @@ class _Run:
         if not numbers or self.letters or int(numbers[0][:3]) > 2 * _HOURS or len(numbers[0]) > len("12"):
             return False
         minutes = "".join(numbers[1:])
-        return not minutes or (len(minutes) == len("30") and int(minutes) <= _MINUTES)
+        is_said = len(numbers) <= len(("ten", "thirty")) or numbers[1] == "0"  # "six five oh" is none
+        return not minutes or (is_said and len(minutes) == len("30") and int(minutes) <= _MINUTES)
 
     @property
     def is_year(self) -> bool:
@@ -97,8 +103,9 @@ class Dictation:
     powers: Mapping[str, str]
     repeats: Mapping[str, int]
     dots: frozenset[str]
+    mailbox: frozenset[str]
     joints: frozenset[str]
-    asides: frozenset[str]
+    asides: tuple[tuple[str, ...], ...]
     spelt: tuple[tuple[str, ...], ...]
     alphabet: frozenset[str]
     spelling: frozenset[str]
@@ -107,8 +114,8 @@ class Dictation:
     clock: frozenset[str]
     months: frozenset[str]
     ordinals: frozenset[str]
-    birth: tuple[tuple[str, ...], ...]
-    email: tuple[tuple[str, ...], ...]
+    birth: Mapping[str, Sequence[tuple[str, ...]]]
+    email: Mapping[str, Sequence[tuple[str, ...]]]
     at: frozenset[str]
     hosts: frozenset[str]
     domains: frozenset[str]
@@ -142,8 +149,9 @@ class Dictation:
             powers=pairs("powers"),
             repeats={word: int(times) for word, times in pairs("repeats").items()},
             dots=words("dots"),
+            mailbox=words("mailbox"),
             joints=words("joints"),
-            asides=words("asides"),
+            asides=_phrases(table.get("asides", ())),
             spelt=_phrases(table.get("spelt", ())),
             alphabet=words("alphabet"),
             spelling=words("spelling"),
@@ -152,8 +160,8 @@ class Dictation:
             clock=words("clock"),
             months=words("months"),
             ordinals=words("ordinals"),
-            birth=_phrases(table.get("birth", ())),
-            email=_phrases(table.get("email", ())),
+            birth=_by_last(_phrases(table.get("birth", ()))),
+            email=_by_last(_phrases(table.get("email", ()))),
             at=words("at"),
             hosts=words("hosts"),
             domains=words("domains"),
@@ -183,16 +191,15 @@ class Dictation:
     def _mail(self, words: Sequence[str]) -> Dictated:
         """Judge an address for mail: whole with its domain, a part while it has none."""
         last = words[-1]
-        if last in self.domains and len(words) > 1 and (words[-2] in self.joints or words[-2] in self.hosts):
+        before = words[-2] if len(words) > 1 else ""
+        if last in self.domains and (before in self.dots or before in self.hosts or "@" in words):
             return Dictated.WHOLE
-        if last in self.domains and "@" in words:
-            return Dictated.WHOLE
-        if last in self.hosts and len(words) > 1 and (words[-2] in self.at or words[-2] == "@"):
+        if last == "@" or last in self.dots or (last in self.hosts and (before in self.at or before == "@")):
             return Dictated.PART
-        if last == "@" or last in self.dots or (last in self.at and self.dots & {*words[-_MAILBOX:]}):
-            return Dictated.PART
-        named = _ends_of(self.email, words)
-        if named is None or named == len(words):
+        if self.mailbox & {*words[-_MAILBOX:]} and not last[0].isdecimal():
+            return Dictated.PART  # "john dot smith", "john dot smith at"
+        named = _end_of_last(self.email, words)
+        if named in {0, len(words)}:
             return Dictated.NOTHING  # "my email is": that is for the endings to say
         return Dictated.NOTHING if self.domains & {*words[named:]} else Dictated.PART
 
@@ -205,18 +212,20 @@ class Dictation:
         preposition = before[-1] if before else ""
         is_one = len(run.items) == 1
         if preposition in self.amount and (run.is_clock or is_one) and not run.open:
-            return Dictated.WHOLE
+            return Dictated.NOTHING
         if preposition in self.clock and run.is_clock and not run.open:
-            return Dictated.WHOLE
+            return Dictated.NOTHING
         kind = self._named(before)
         if kind is None and not run.open:
             dated = preposition in self.months or preposition in self.ordinals
             is_plain = is_one and (len(counted) <= _COUNTED_DIGITS or run.items[0].kind is _Kind.NUMBER)
             is_told = run.items[-1].kind is not _Kind.DIGIT and (run.is_clock or run.is_year)
             if dated or is_plain or is_told:
-                return Dictated.WHOLE
+                return Dictated.NOTHING
         if run.open:
             return Dictated.PART
+        if kind is None and len(counted) == _ZIP_DIGITS and not is_one and run.items[0].kind is _Kind.NUMERAL:
+            return Dictated.PART  # "555 01"
         return self._counted(counted, kind)
 
     def _counted(self, digits: str, kind: Number | None) -> Dictated:
@@ -251,8 +260,8 @@ class Dictation:
 
     def _born(self, words: Sequence[str], start: int) -> Dictated:
         """Judge a date of birth: it has a day, a month and a year. start: where the digits at its end begin."""
-        named = _ends_of(self.birth, words)
-        if named is None or named == len(words):
+        named = _end_of_last(self.birth, words)
+        if named in {0, len(words)}:
             return Dictated.NOTHING
         groups = 0
         last = ""
@@ -275,8 +284,10 @@ class Dictation:
         begun = self._value(year) in _CENTURIES and groups <= 3  # noqa: PLR2004 - day, month, "nineteen"
         whole = groups >= 3 and not begun  # noqa: PLR2004 - day, month, year
         # Elsewhere in the text, and something else was said since.
-        if start == len(words) and not (last == year or year in self.months | self.ordinals):
+        if start == len(words) and not (year.startswith(last) or year in self.months | self.ordinals):
             return Dictated.NOTHING
+        if groups == 1 and year in self.months:
+            return Dictated.NOTHING  # "born in June"
         return Dictated.WHOLE if whole else Dictated.PART
 
     def _value(self, word: str) -> str:
@@ -291,22 +302,26 @@ class Dictation:
             at -= 1
             is_open = True
         end = at
-        found = list[tuple[int, tuple[_Item, ...]]]()
+        found = list[_Found]()
         sure = False
         while at > least:
             taken = self._item(words, at)
             if taken is not None:
+                word = words[at - 1]
                 at, item, as_in = taken
                 sure = sure or as_in
-                found.append((at, (item,)))
+                found.append((at, (item,), word))
             elif found and words[at - 1] in self.repeats:
                 at -= 1
-                _, items = found.pop()
-                found.append((at, items * self.repeats[words[at]]))
-            elif words[at - 1] in self.joints or words[at - 1] in self.asides or words[at - 1] in self.hesitations:
+                _, items, word = found.pop()
+                found.append((at, items * self.repeats[words[at]], word))
+            elif words[at - 1] in self.joints or words[at - 1] in self.hesitations:
                 at -= 1
             else:
-                break
+                aside = next((each for each in self.asides if tuple(words[max(0, at - len(each)) : at]) == each), ())
+                if not aside:
+                    break
+                at -= len(aside)
         if not found:
             is_double = end and words[end - 1] in self.repeats
             return self._after_double(words, end) if is_double else None
@@ -316,15 +331,27 @@ class Dictation:
             if len(found) > 1 and found[1][1][0].kind is _Kind.LETTER and found[0][0] == 0:
                 break
             found.pop(0)
-        if not found or {item.text for _, items in found for item in items} <= {"a", "i"}:
+        if not found or {item.text for _, items, _ in found for item in items} <= {"a", "i"}:
             return None  # "I, I": a stammer
-        items = self._merged(tuple(item for _, items in found for item in items))
+        found = self._with_letter_o(found)
+        items = self._merged(tuple(item for _, items, _ in found for item in items))
         start = found[0][0]
         if len(found) == 1 and start and words[start] in self.digits and words[start - 1] in self.not_one:
             return None
         if len(found) == 1 and self.digits.get(words[start]) == "0" and not words[start].isdecimal():
             return None  # "oh"
         return _Run(items=items, start=start, open=is_open, sure=sure)
+
+    @staticmethod
+    def _with_letter_o(found: Sequence[_Found]) -> list[_Found]:
+        """Return what was found with an "o" that was taken for a zero as a letter, if one is next to it."""
+        kinds = [items[0].kind for _, items, _ in found]
+        return [
+            (at, (attrs.evolve(items[0], kind=_Kind.LETTER, text="o"),) * len(items), word)
+            if word == "o" and _Kind.LETTER in kinds[max(0, place - 1) : place + 2]
+            else (at, items, word)
+            for place, (at, items, word) in enumerate(found)
+        ]
 
     def _after_double(self, words: Sequence[str], end: int) -> _Run | None:
         before = self._run(words[: end - 1])
@@ -337,12 +364,9 @@ class Dictation:
             return end - 1, _Item(_Kind.NUMERAL if len(word) > 1 else _Kind.DIGIT, word), False
         for said in self.spelt:
             start = end - 2 - len(said)
-            if (
-                start >= 0
-                and tuple(words[start + 1 : end - 1]) == said
-                and len(words[start]) == 1
-                and words[start].isalpha()
-            ):
+            if start < 0 or words[end - 2] != said[-1] or len(words[start]) != 1 or not words[start].isalpha():
+                continue
+            if tuple(words[start + 1 : end - 1]) == said:
                 return start, _Item(_Kind.LETTER, words[start]), True
         if word in self.digits:
             return end - 1, _Item(_Kind.DIGIT, self.digits[word]), False
@@ -381,15 +405,18 @@ def _phrases(phrases: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(phrase.split()) for phrase in phrases)
 
 
-def _last_end(phrase: Sequence[str], words: Sequence[str]) -> int:
-    """Return where the last occurrence of a phrase ends, 0 if there is none."""
-    size = len(phrase)
-    for end in range(len(words), size - 1, -1):
-        if words[end - 1] == phrase[-1] and tuple(words[end - size : end]) == phrase:
-            return end
+def _by_last(phrases: Iterable[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
+    """Return phrases by their last word, the longest first."""
+    found = dict[str, list[tuple[str, ...]]]()
+    for phrase in sorted(phrases, key=len, reverse=True):
+        found.setdefault(phrase[-1], []).append(phrase)
+    return found
+
+
+def _end_of_last(phrases: Mapping[str, Sequence[tuple[str, ...]]], words: Sequence[str]) -> int:
+    """Return where the last of some phrases ends, by their last words; 0 if there is none."""
+    for end in range(len(words), 0, -1):
+        for phrase in phrases.get(words[end - 1], ()):
+            if tuple(words[max(0, end - len(phrase)) : end]) == phrase:
+                return end
     return 0
-
-
-def _ends_of(phrases: Iterable[tuple[str, ...]], words: Sequence[str]) -> int | None:
-    """Return where the last of some phrases ends."""
-    return max((_last_end(phrase, words) for phrase in phrases), default=0) or None

@@ -28,7 +28,7 @@ _SENTENCE: Final = re.compile(r"[.?!]+[\"”’)]*\s+(?=\S)")
 _CUT_OFF: Final = re.compile(r"(?:[,;:\-–—…]|\.\.+)[\"”’)]*$")
 _LONG_SOUND: Final = re.compile(r"([^\W\d_])\1+")
 _ASKED: Final = re.compile(r"\?[\"”’)!]*$")
-_WHOLE: Final = re.compile(r"[.!?][\"”’)]*$")
+_WHOLE: Final = re.compile(r"[.!?。？！][\"”’)]*$")
 
 
 class Ending(enum.Enum):
@@ -120,18 +120,17 @@ class Grammar:
         sentence = _words(_SENTENCE.split(tail)[-1])[-_TAIL_WORDS:] or words[-_TAIL_WORDS:]
         spoken = "".join(f" {word}" for word in sentence)
         last = sentence[-1]
-        if self._finished.has(spoken, last):
+        cut_off = _CUT_OFF.search(tail)
+        if self._finished.has(spoken, last) and not cut_off:
             return Ending.COMPLETE
         if _ASKED.search(tail) and self._asked.has(spoken, last):
             return Ending.COMPLETE
         dictated = Dictated.NOTHING if self._dictation is None else self._dictation.judged(words)
         if dictated is Dictated.PART:
             return Ending.DICTATING
-        if last in self.hesitations or self._unfinished.has(spoken, last):
-            return Ending.INCOMPLETE
         if dictated is Dictated.WHOLE:
             return Ending.COMPLETE
-        if _CUT_OFF.search(tail):
+        if last in self.hesitations or cut_off or self._unfinished.has(spoken, last):
             return Ending.INCOMPLETE
         return Ending.COMPLETE if _WHOLE.search(tail) else Ending.UNKNOWN
 
