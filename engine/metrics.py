@@ -43,8 +43,10 @@ _LONGEST_VALUE: Final = 40
 # Seconds. A caller hears the difference between 0.3 and 0.5; over 1.5 is a pause that people remark on.
 _HOP_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0)
 _ANSWER_S: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
-# A timer's own grain is 1 ms; 0.2 is the Pacer's lead, beyond which the caller hears a gap.
-_LATE_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.5, 1.0)
+# A timer's own grain is 1 ms; 0.3 is the Pacer's lead, beyond which the caller hears a gap.
+_LATE_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.3, 0.5, 1.0)
+# Up to 0.3, the Pacer's lead, and a little more for its last message; a frame is 0.02.
+_LEAD_S: Final = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.28, 0.3, 0.35, 0.5)
 _ROUND_TRIP_S: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0)
 _DEPTH: Final = (0, 1, 2, 5, 10, 20, 50, 100, 500, 1000)
 
@@ -112,7 +114,9 @@ class Metrics:
     _vendor_requests: Counter = attrs.field(init=False)
     _vendor_up: Gauge = attrs.field(init=False)
     _mailboxes: Histogram = attrs.field(init=False)
+    _tokens: Counter = attrs.field(init=False)
     _pacer_late: Histogram = attrs.field(init=False)
+    _pacer_lead: Histogram = attrs.field(init=False)
     _mark_round_trip: Histogram = attrs.field(init=False)
     _loop_late: Histogram = attrs.field(init=False)
 
@@ -159,12 +163,24 @@ class Metrics:
             "vendor_failures", "Sessions and requests that failed.", "vendor", "phase", "kind"
         )
         self._vendor_requests = self._counter("vendor_requests", "Requests made of models.", "vendor")
+        self._tokens = self._counter(
+            "model_tokens",
+            "Tokens that models were given and gave, and whether any of it was used.",
+            "vendor",
+            "kind",
+            "use",
+        )
         self._vendor_up = self._gauge("vendor_up", "1: the vendor worked when last tried; 0: it did not.", "vendor")
         self._mailboxes = self._histogram(
             "mailbox_depth", "Messages unread in a mailbox, sampled once a second.", _DEPTH, "actor"
         )
         self._pacer_late = self._histogram(
-            "pacer_late_seconds", "How late the Pacer woke for the frame that was due.", _LATE_S
+            "pacer_late_seconds", "How late the Pacer woke for the message that was due.", _LATE_S
+        )
+        self._pacer_lead = self._histogram(
+            "pacer_lead_seconds",
+            "Sound that the phone network still had to play when more was sent; a message at once after another aside.",
+            _LEAD_S,
         )
         self._mark_round_trip = self._histogram(
             "mark_round_trip_seconds",
@@ -296,6 +312,12 @@ class Metrics:
         self._vendor_failures.labels(vendor, phase, kind).inc()
         self._vendor_up.labels(vendor).set(0)
 
+    def model_used(self, vendor: str, input_tokens: int, output_tokens: int, use: str) -> None:
+        """A request to a model is over. use: "answered", or "wasted" where nothing of it was."""
+        vendor = self._bounded("vendor", vendor)
+        self._tokens.labels(vendor, "input", use).inc(input_tokens)
+        self._tokens.labels(vendor, "output", use).inc(output_tokens)
+
     # Time and queues.
 
     def mailbox_sampled(self, actor: str, depth: int) -> None:
@@ -305,6 +327,10 @@ class Metrics:
     def pacer_woke(self, late_s: float) -> None:
         """The Pacer woke this long after its deadline."""
         self._pacer_late.observe(late_s)
+
+    def pacer_led(self, lead_s: float) -> None:
+        """More sound went out while the phone network had so much to play."""
+        self._pacer_lead.observe(lead_s)
 
     def mark_echoed(self, took_s: float) -> None:
         """A mark came back that no clear had sent back, so long after it was sent."""

@@ -10,9 +10,10 @@ from typing import Final
 import attrs
 import trio
 
+from engine.codec.telephony import RATE_HZ
 from engine.debug import Recording
-from engine.messages.line import SendClear, SendMark
-from engine.messages.records import Counted, Timing
+from engine.messages.line import SendClear, SendMark, SendMedia
+from engine.messages.records import Counted, Timing, TokensUsed
 from engine.messages.supervision import SessionInfo
 from engine.metrics import STAGES, Metrics, failure_kind
 from engine.supervisor import (
@@ -31,6 +32,8 @@ from engine.tap import Listener
 from engine.wiring import Edge, Port
 
 _TURNS_KEPT: Final = 8
+# What goes out within so long of another message is of the same burst: only the first finds what the Pacer left it.
+_BURST_S: Final = 0.01
 _ORDER: Final = {stage: order for order, stage in enumerate(STAGES)}
 
 
@@ -54,6 +57,9 @@ class Watch:
     _stages: dict[int, dict[str, float]] = attrs.field(init=False, factory=dict)
     # When marks that are still out were sent.
     _marks: dict[str, float] = attrs.field(init=False, factory=dict)
+    # Until when the phone network has sound to play, and when it was last sent some.
+    _plays_until: float = attrs.field(init=False, default=0.0)
+    _sent_at: float = attrs.field(init=False, default=0.0)
     # Of the failure that was told last: what is decided about it is told next.
     _failure: str = attrs.field(init=False, default="")
     # Whether what was told last is a stall, whose failure is told next.
@@ -91,13 +97,18 @@ class Watch:
             del self._stages[min(self._stages)]
 
     def ticked(self, actor: str, late_s: float) -> None:
-        """An actor woke for its deadline. The Pacer's is that of a frame."""
+        """An actor woke for its deadline. The Pacer's is that of a message."""
         if actor == "pacer":
             self.metrics.pacer_woke(late_s)
 
     def counted(self, counted: Counted) -> None:
         """A core counted something."""
         self.metrics.counted(counted.name, counted.amount)
+
+    def tokens_used(self, used: TokensUsed) -> None:
+        """A request to a model is over."""
+        use = "wasted" if used.wasted else "answered"
+        self.metrics.model_used(used.vendor, used.input_tokens, used.output_tokens, use)
 
     # What goes wrong in it.
 
@@ -171,12 +182,26 @@ class Watch:
 
     def line_sending(self, message: object, text: str) -> None:
         """A message goes out."""
-        if isinstance(message, SendMark):
-            self._marks[message.name] = trio.current_time()
-        elif isinstance(message, SendClear):
-            self._marks.clear()  # they come back at once, unplayed
+        now = trio.current_time()
+        match message:
+            case SendMark(name=name):
+                self._marks[name] = now
+            case SendClear():
+                self._marks.clear()  # they come back at once, unplayed
+                self._plays_until = now
+            case SendMedia(audio=audio):
+                self._led(now)
+                self._plays_until = max(self._plays_until, now) + len(audio) / RATE_HZ
+            case _:
+                pass
         if self.recording is not None:
             self.recording.line_sent(text)
+
+    def _led(self, now: float) -> None:
+        """Tell the lead, unless nothing was playing: how often that was within a sentence the Pacer counts."""
+        if now - self._sent_at >= _BURST_S and self._plays_until > now:
+            self.metrics.pacer_led(self._plays_until - now)
+        self._sent_at = now
 
     def mark_echoed(self, name: str) -> None:
         """A mark came back."""

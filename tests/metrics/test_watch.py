@@ -15,7 +15,7 @@ from engine.call import WIRING, Call, Plan
 from engine.health import Health
 from engine.messages.errors import ProviderDown, ProviderRefused
 from engine.messages.line import SendClear, SendMark, SendMedia
-from engine.messages.records import Timing
+from engine.messages.records import Timing, TokensUsed
 from engine.messages.supervision import SessionInfo
 from engine.metrics import MOST_VALUES, STAGES, Metrics
 from engine.supervisor import (
@@ -287,6 +287,45 @@ async def test_a_marks_round_trip_ends_with_its_echo_and_a_clear_spoils_it(mock_
     await trio.lowlevel.checkpoint()
 
 
+async def test_the_lead_is_what_was_left_to_play_and_a_burst_counts_once(mock_clock: MockClock) -> None:
+    watch = Watch()
+    mock_clock.jump(1.0)
+    half_s = SendMedia(audio=bytes(4000))
+    for _ in range(2):  # the reply begins: nothing was playing, then a burst
+        watch.line_sending(half_s, "")
+    assert value(watch.metrics, "pacer_lead_seconds_count") == 0
+    mock_clock.jump(0.75)
+    for _ in range(2):
+        watch.line_sending(half_s, "")
+    assert value(watch.metrics, "pacer_lead_seconds_count") == 1
+    assert value(watch.metrics, "pacer_lead_seconds_sum") == pytest.approx(0.25)
+    watch.line_sending(SendClear(), "")
+    mock_clock.jump(0.1)
+    watch.line_sending(half_s, "")
+    assert value(watch.metrics, "pacer_lead_seconds_count") == 1
+    await trio.lowlevel.checkpoint()
+
+
+def test_tokens_are_counted_by_vendor_and_by_whether_they_were_of_use() -> None:
+    watch = Watch()
+    for wasted, count in [(False, 10), (True, 3), (False, 5)]:
+        used = TokensUsed(
+            turn=1, request="r1", vendor="anthropic", input_tokens=count, output_tokens=2 * count, wasted=wasted
+        )
+        watch.tokens_used(used)
+    told = {
+        (kind, use): value(watch.metrics, "model_tokens_total", vendor="anthropic", kind=kind, use=use)
+        for kind in ("input", "output")
+        for use in ("answered", "wasted")
+    }
+    assert told == {
+        ("input", "answered"): 15,
+        ("input", "wasted"): 3,
+        ("output", "answered"): 30,
+        ("output", "wasted"): 6,
+    }
+
+
 class Garbled:
     """A line that says three things that mean nothing, and is gone."""
 
@@ -341,6 +380,7 @@ def test_a_whole_call_is_seen_from_its_opening_to_its_end() -> None:
         assert value(metrics, "stage_seconds_count", stage=stage) == turns
     assert value(metrics, "answer_seconds_count") == value(metrics, "turns_total", outcome="answered")
     assert (value(metrics, "pacer_late_seconds_count") or 0) > 100
+    assert (value(metrics, "pacer_lead_seconds_count") or 0) > 50
     assert (value(metrics, "mark_round_trip_seconds_count") or 0) > 5
     assert total(metrics, "vendor_requests_total") >= turns
     for vendor in ("stt", "tts"):
