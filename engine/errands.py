@@ -14,7 +14,7 @@ import trio
 from engine.actors.agent import END_CALL, TRANSFER
 from engine.health import Health, Providers
 from engine.messages.errors import EngineBug
-from engine.messages.model import AskModel, CallTool, CancelModel, ModelAsked, ModelFailed, ToolReturned
+from engine.messages.model import AskModel, CallTool, CancelModel, ModelAsked, ModelFailed, ModelUsage, ToolReturned
 from engine.policy import kinds_of
 from engine.providers.contract import Model, ModelEvent, ModelRequest, Tools, ToolSchema
 from engine.supervisor import (
@@ -173,7 +173,8 @@ class Errands:
         )
         async with request.model.reply(asked) as events:
             async for event in events:
-                if not request.of_use:
+                # An account is none of an answer: who counts and then says nothing has stalled.
+                if not request.of_use and not isinstance(event, ModelUsage):
                     request.of_use = True
                     self._of_use(request)
                 self.tell_agent(event)

@@ -18,11 +18,25 @@ from trio.testing import MockClock
 
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import ConfigError, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
-from engine.messages.model import ModelEnded, ModelText, ModelToolCall
+from engine.messages.model import ModelEnded, ModelText, ModelToolCall, ModelUsage
 from engine.providers.claude import ClaudeModel
-from engine.providers.claude.prompt import BROKE_IN, CONNECTED, HOW_HEARD, UNANSWERED, WAITING, messages
+from engine.providers.claude.prompt import (
+    BROKE_IN,
+    CONNECTED,
+    HOW_HEARD,
+    NOTHING_HEARD,
+    UNANSWERED,
+    UNHEARD,
+    WAITING,
+    messages,
+)
 from engine.providers.claude.stream import DEEPEST, LONGEST_REPLY_BYTES, Reader, StreamBroken
 from engine.providers.contract import ModelEvent, ModelRequest, ToolSchema
+from simulators.anthropic import AnthropicSimulator
+from simulators.anthropic.events import INSTANT
+from simulators.anthropic.memory import MemoryTransport
+from simulators.anthropic.minds import script
+from simulators.anthropic.reply import Break, How, Reply, tokens
 
 Error: TypeAlias = type[Exception]
 
@@ -216,8 +230,14 @@ def read(data: bytes, *, taken: set[str] | None = None) -> list[ModelEvent]:
 
 
 def of_use(events: Iterable[ModelEvent]) -> list[ModelEvent]:
-    """Return what is said and called, without the signs of life between."""
-    return [each for each in events if not (isinstance(each, ModelText) and not each.text.strip())]
+    """Return what is said and called, without the signs of life between, and what it costs."""
+    said = (each for each in events if not isinstance(each, ModelUsage))
+    return [each for each in said if not (isinstance(each, ModelText) and not each.text.strip())]
+
+
+def costs(events: Iterable[ModelEvent]) -> list[tuple[int, int]]:
+    """Return what the reply has cost, each time that it was told."""
+    return [(each.input_tokens, each.output_tokens) for each in events if isinstance(each, ModelUsage)]
 
 
 def says(*texts: str) -> list[ModelEvent]:
@@ -314,7 +334,36 @@ def agent(*content: Any) -> tuple[str, list[Any]]:
         pytest.param(
             (TUESDAY, attrs.evolve(CHECKING, text=" ", interrupted=True), CallerSaid(turn=2, text="No, Monday.")),
             [user(TUESDAY.text, "No, Monday.")],
-            id="a reply of which nothing was heard",
+            id="a reply of which nobody knows what was not heard",
+        ),
+        pytest.param(
+            (
+                TUESDAY,
+                attrs.evolve(CHECKING, text="Let me", interrupted=True, unheard="check."),
+                CallerSaid(turn=2, text="No"),
+            ),
+            [user(TUESDAY.text), agent("Let me"), user(UNHEARD.format(text="check."), "No")],
+            id="a cut reply, and what was not heard",
+        ),
+        pytest.param(
+            (
+                TUESDAY,
+                attrs.evolve(CHECKING, text="", interrupted=True, unheard="Let me check."),
+                CALL_A,
+                GAVE_A,
+                CallerSaid(turn=2, text="No"),
+            ),
+            [
+                user(TUESDAY.text),
+                agent(USE_A),
+                user(RESULT_A, NOTHING_HEARD.format(text="Let me check."), "No"),
+            ],
+            id="a reply of which nothing was heard, with a tool",
+        ),
+        pytest.param(
+            (TUESDAY, GREETED, Noted(turn=1, text="while you spoke, the caller said: “uh-huh”")),
+            [user(TUESDAY.text), agent(GREETED.text), user("(while you spoke, the caller said: “uh-huh”)")],
+            id="words that left the agent the floor",
         ),
         pytest.param(
             (attrs.evolve(GREETED, interrupted=True),),
@@ -359,7 +408,7 @@ json_values = st.recursive(
 turns = st.integers(0, 3)
 entries = st.one_of(
     st.builds(CallerSaid, turn=turns, text=words),
-    st.builds(AgentSaid, turn=turns, text=words, interrupted=st.booleans()),
+    st.builds(AgentSaid, turn=turns, text=words, interrupted=st.booleans(), unheard=words),
     st.builds(
         ToolCalled,
         turn=turns,
@@ -516,7 +565,33 @@ def test_it_does_not_matter_where_a_body_is_cut(sizes: list[int], line_end: byte
         events += reader.push(data[at : at + size])
         at += size
     assert of_use(events) == read(whole)
+    assert costs(events) == [(2079, 1), (2079, 58)]
     assert read(whole) == [*says("Grüß", " Gott 🙂"), calls("toolu_A", "book", d=1), stopped("tool_use")]
+
+
+@pytest.mark.parametrize(
+    ("message", "delta_usage", "expected"),
+    [
+        ({"usage": USAGE}, {"output_tokens": 58}, [(2079, 1), (2079, 58)]),
+        ({"usage": {"input_tokens": 31, "output_tokens": 1}}, {"output_tokens": 58}, [(31, 1), (31, 58)]),
+        # What a later account has, counts; what it has not, stands.
+        ({"usage": USAGE}, {"output_tokens": 58, "input_tokens": 40, "x": 1}, [(2079, 1), (2088, 58)]),
+        ({"usage": USAGE}, {"output_tokens": None}, [(2079, 1), (2079, 1)]),
+        ({"usage": USAGE | {"input_tokens": "31"}}, {"output_tokens": -1}, [(2048, 1), (2048, 1)]),
+        ({"usage": USAGE | {"input_tokens": True}}, {"output_tokens": 10**16}, [(2048, 1), (2048, 1)]),
+        ({"usage": None}, {"output_tokens": 58}, [(0, 58)]),
+        ({}, None, []),
+        (None, 7, []),
+    ],
+)
+def test_what_a_reply_costs_is_told_and_a_wrong_account_is_no_wrong_reply(
+    message: Any, delta_usage: Any, expected: list[tuple[int, int]]
+) -> None:
+    ends = event("message_delta", delta={"stop_reason": "end_turn"}, usage=delta_usage)
+    reader = Reader(request="r1")
+    events = reader.push(event("message_start", message=message) + b"".join(LET_ME) + ends + event("message_stop"))
+    assert costs(events) == expected
+    assert of_use(events) == [*says("Let me", " check."), stopped()]
 
 
 def test_a_call_that_is_being_written_ends_the_line_before_it_and_shows_life() -> None:
@@ -821,7 +896,7 @@ async def test_texts_are_told_as_they_come(autojump_clock: MockClock) -> None:
         began_at = trio.current_time()
         async with model.reply(ASKED) as events:
             told_at = [trio.current_time() - began_at async for _ in events]
-    assert told_at == [2.0, 3.0, 6.0]
+    assert told_at == [0.0, 2.0, 3.0, 5.0, 6.0]  # what it costs is told first, and before the end
 
 
 async def test_a_body_that_stays_open_holds_nobody_up(autojump_clock: MockClock) -> None:
@@ -849,6 +924,8 @@ async def test_leaving_a_reply_closes_its_request(autojump_clock: MockClock, lea
         with pytest.raises(Left) if leave == "raise" else trio.move_on_after(5.0):
             async with model.reply(ASKED) as events:
                 async for each in events:
+                    if isinstance(each, ModelUsage):
+                        continue
                     heard.append(each)
                     if leave == "raise":
                         raise Left
@@ -954,3 +1031,52 @@ async def test_a_reply_left_midway_leaves_nothing_to_the_garbage(last: bytes) ->
                             break
             gc.collect()  # which warns of what it has to close
             await port.closed.wait()
+
+
+# ── what it costs, by a vendor that is strict ─────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def simulated(*replies: Reply) -> AsyncIterator[tuple[ClaudeModel, AnthropicSimulator]]:
+    simulator = AnthropicSimulator(mind=script(list(replies)), latency=INSTANT)
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> trio.abc.Stream:
+            ours, its = trio.testing.memory_stream_pair()
+            nursery.start_soon(simulator.serve_stream, its)
+            return ours
+
+        async with aclosing(
+            ClaudeModel(base_url="http://claude.test", api_key=KEY, transport=MemoryTransport(connect))
+        ) as model:
+            yield model, simulator
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_read_counts_alike_whether_it_is_new_kept_or_out_of_the_cache() -> None:
+    long = attrs.evolve(ASKED, system="You answer the phone of Bright Smile. " * 100)
+    answer = "Yes, at nine. Does that suit you?"
+    with trio.fail_after(20.0):
+        async with simulated(Reply.of(answer), Reply.of(answer), Reply.of("No.")) as (model, simulator):
+            first, again, other = [costs(await told(model, each)) for each in (long, long, ASKED)]
+    assert simulator.violations == []
+    assert again == first
+    assert [output for _, output in first] == [1, len(tokens(answer))]
+    assert first[0][0] > len(long.system) / 4  # as the simulator counts
+    assert other[-1][0] < first[-1][0] / 5
+
+
+async def test_of_a_reply_that_breaks_off_it_is_known_what_was_read() -> None:
+    broken = attrs.evolve(Reply.of("Yes, at nine."), broken=Break(how=How.ERROR, after_tokens=2))
+    with trio.fail_after(20.0):
+        async with simulated(Reply.of("Yes."), broken) as (model, _):
+            whole = costs(await told(model))
+            async with model.reply(ASKED) as events:
+                assert costs([await anext(events)]) == whole[:1]
+                with pytest.raises(ProviderDown):
+                    await last(events)
+
+
+async def last(events: AsyncIterator[ModelEvent]) -> None:
+    async for _ in events:
+        pass

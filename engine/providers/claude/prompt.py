@@ -35,6 +35,8 @@ HOW_HEARD: Final = (
 
 CONNECTED: Final = "(The caller has just been connected.)"
 BROKE_IN: Final = "(The caller broke in there: the rest of your answer was not heard.)"
+UNHEARD: Final = "(The caller broke in there, and did not hear the rest of your answer: “{text}”)"
+NOTHING_HEARD: Final = "(The caller broke in before your answer, and did not hear any of it: “{text}”)"
 WAITING: Final = "(The caller is waiting for you to go on.)"
 UNANSWERED: Final = "no answer has come; what the tool does may be done all the same: look before trying again"
 
@@ -74,8 +76,8 @@ def messages(conversation: Sequence[Entry]) -> list[MessageParam]:
                 page.told(text)
             case Noted(text=text):
                 page.told(f"({text})" if text.strip() else "")
-            case AgentSaid(text=text, interrupted=interrupted):
-                page.said(text, interrupted=interrupted)
+            case AgentSaid():
+                page.said(entry)
             case ToolCalled():
                 answer = conversation[answered_at[at]] if at in answered_at else None
                 page.called(entry, answer if isinstance(answer, ToolAnswered) else None)
@@ -131,13 +133,16 @@ class _Page:
         if text.strip():
             self._text("user", text)
 
-    def said(self, text: str, *, interrupted: bool) -> None:
-        """Add what the model said. Of what nobody heard there is no trace."""
-        if not text.strip():
-            return
-        self.settle()
-        self._text("assistant", text)
-        if interrupted:
+    def said(self, entry: AgentSaid) -> None:
+        """Add what the model said. What was not heard of it is told in a note."""
+        unheard = entry.unheard.strip()
+        is_heard = bool(entry.text.strip())
+        if is_heard:
+            self.settle()
+            self._text("assistant", entry.text)
+        if unheard:
+            self.notes.append((UNHEARD if is_heard else NOTHING_HEARD).format(text=unheard))
+        elif is_heard and entry.interrupted:
             self.notes.append(BROKE_IN)
 
     def called(self, call: ToolCalled, answer: ToolAnswered | None) -> None:

@@ -12,10 +12,10 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from engine.codec.wire import Fields, shortened
+from engine.codec.wire import LARGEST_COUNT, Fields, shortened
 from engine.messages.conversation import Json
 from engine.messages.errors import WireError
-from engine.messages.model import ModelEnded, ModelText, ModelToolCall
+from engine.messages.model import ModelEnded, ModelText, ModelToolCall, ModelUsage
 from engine.providers.claude.prompt import LONGEST_NAME
 from engine.providers.contract import ModelEvent
 
@@ -34,6 +34,10 @@ _STOPS: Final[Mapping[str, _Stop]] = {
     "model_context_window_exceeded": "max_tokens",
     "refusal": "refusal",
 }
+
+
+# Where the vendor counts what it has read: anew, into its cache, out of it.
+_READ: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 class StreamBroken(Exception):
@@ -104,6 +108,8 @@ class Reader:
     _lines: _Line = attrs.field(factory=_Line)
     _blocks: dict[int, _Block] = attrs.field(factory=dict)
     _stop: str = ""
+    # What it has cost so far, by the vendor's names.
+    _usage: dict[str, int] = attrs.field(factory=dict)
 
     def opened(self, content_type: str) -> None:
         """Begin. Raises WireError for a body that is something else, a page of a proxy's."""
@@ -138,18 +144,35 @@ class Reader:
                 return self._begins(fields.count("index"), fields.inner("content_block"))
             case b"content_block_stop":
                 self._block(_fields(data)).is_whole = True
+            case b"message_start":
+                message = _fields(data).values.get("message")
+                return self._costs(message.get("usage") if isinstance(message, dict) else None)
             case b"message_delta":
-                delta = _fields(data).inner("delta")
+                fields = _fields(data)
+                delta = fields.inner("delta")
                 if delta.values.get("stop_reason") is not None:
                     self._stop = delta.text("stop_reason")
+                return self._costs(fields.values.get("usage"))
             case b"message_stop":
                 return self._ends()
             case b"error":
                 error = _fields(data).inner("error")
                 raise StreamBroken(error.text("type"), error.text("message"))
             case _:
-                pass  # message_start, ping, and whatever else will be invented
+                pass  # ping, and whatever else will be invented
         return []
+
+    def _costs(self, usage: object) -> list[ModelEvent]:
+        """Return what it has cost so far. What is no number is not counted: a wrong account is no wrong reply."""
+        if not isinstance(usage, dict):
+            return []
+        for name in (*_READ, "output_tokens"):
+            count = usage.get(name)
+            if type(count) is int and 0 <= count <= LARGEST_COUNT:
+                self._usage[name] = count
+        input_tokens = sum(self._usage.get(name, 0) for name in _READ)
+        output_tokens = self._usage.get("output_tokens", 0)
+        return [ModelUsage(request=self.request, input_tokens=input_tokens, output_tokens=output_tokens)]
 
     def _begins(self, index: int, fields: Fields) -> list[ModelEvent]:
         if index in self._blocks:
