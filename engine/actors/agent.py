@@ -4,6 +4,9 @@ What becomes of a request that fails: its unsaid rest is forgotten, and the same
 in the list. The tools that it had called are waited for first, and their answers are shown. Had it spoken already, a
 note of that one request says from where to go on. When nobody is left, an apology ends the reply. None of this is heard
 but as a pause, in which a phrase of ours tells the caller to wait.
+
+A turn that is only expected to have ended is asked about all the same, if nothing else is in hand. What the model says
+is kept unread. If the turn ends as expected, it is read as if it came at that moment; else it never was.
 """
 
 import json
@@ -12,8 +15,10 @@ from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
+from engine.codec.history import Change, History
 from engine.codec.speakable import Speakable
 from engine.codec.spoken import Diction
+from engine.codec.wording import is_of_phrase, is_same
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -30,8 +35,8 @@ from engine.messages.model import (
     ToolReturned,
 )
 from engine.messages.playout import Played
-from engine.messages.records import Record, Timing
-from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
+from engine.messages.records import Counted, Timing, TokensUsed
+from engine.messages.reply import HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded, TurnExpected, TurnResumed
 from engine.policy import REASONS, Answer, answer_to
@@ -82,6 +87,9 @@ OVERLOADED: Final = frozenset({"429", "503", "529", "overloaded_error", "rate_li
 
 GO_ON: Final = "your answer was cut off after: “{said}” Go on from there, without repeating it."
 """What a model is told that is to end what was begun: by itself, or by another that died."""
+
+OVERHEARD: Final = "while you spoke, the caller said: “{text}”"
+"""What a model is told of words that left it the floor."""
 
 WAITS: Final = "the caller was told to wait a moment, and waits for your answer"
 """What a model is told when nothing but our own phrase stands after what it is asked."""
@@ -153,7 +161,7 @@ class Reply:
     """The reply in hand.
 
     request: the model's request under way, or "" while its tools run, or before it is made again.
-    vendor: who was asked.
+    vendor: who was asked. usage: what the request has cost so far, as far as that is known.
     pieces: handed out so far, clips included. said: how many of them were not this request's. filled: one of them told
         the caller to wait.
     rounds: whole answers of this turn, tools between them.
@@ -167,6 +175,7 @@ class Reply:
     turn: int
     request: str = ""
     vendor: str = ""
+    usage: ModelUsage | None = None
     rest: Speakable = Speakable()
     pieces: int = 0
     said: int = 0
@@ -187,6 +196,55 @@ class Reply:
         """Whether nothing was said but that the caller should wait."""
         return self.pieces == int(self.filled)
 
+    def spent(self, *, ended: bool = False) -> list[object]:
+        """Return what the request has cost, for the report; nothing where nobody said."""
+        wasted = not ended and not self.called and self.pieces == self.said
+        return _spent(self.turn, self.vendor, self.usage, self.tokens, wasted=wasted)
+
+
+@attrs.frozen(kw_only=True)
+class Eager:
+    """A request for a turn that is expected to have ended.
+
+    shown: what the model is shown, the caller's words last.
+    came: what it has said, unread. asked_at, first_at: when it was asked, and when its answer began.
+    due: when it has been silent too long.
+    """
+
+    turn: int
+    request: str
+    shown: tuple[Entry, ...]
+    came: tuple["FromModel", ...] = ()
+    asked_at: float
+    first_at: float = NEVER
+    due: float
+
+    def fits(self, turn: int, shown: tuple[Entry, ...]) -> bool:
+        """Whether it is what would be asked: after the same conversation, the same words of the caller's."""
+        match shown[-1:], self.shown[-1:]:
+            case (CallerSaid(turn=last, text=text),), (CallerSaid(text=expected),):
+                return self.turn == turn == last and shown[:-1] == self.shown[:-1] and is_same(text, expected)
+            case _:
+                return False
+
+    def with_event(self, event: "FromModel", now: float, stall_s: float) -> Self:
+        """Return it with one more thing that the model says."""
+        came = attrs.evolve(self, came=(*self.came, event))
+        match event:
+            case ModelText() | ModelToolCall():
+                return attrs.evolve(came, first_at=min(self.first_at, now), due=now + stall_s)
+            case ModelEnded():
+                return attrs.evolve(came, first_at=min(self.first_at, now), due=NEVER)
+            case _:
+                return came
+
+    def spent(self) -> list[object]:
+        """Return what it has cost in vain."""
+        vendor = next((each.vendor for each in self.came if isinstance(each, ModelAsked)), "")
+        usage = next((each for each in reversed(self.came) if isinstance(each, ModelUsage)), None)
+        texts = sum(isinstance(each, ModelText) for each in self.came)
+        return _spent(self.turn, vendor, usage, texts, wasted=True)
+
 
 @attrs.frozen(kw_only=True)
 class Settling:
@@ -201,20 +259,21 @@ class Agent:
     """The conversation and the reply in hand."""
 
     policy: AgentPolicy = AgentPolicy()
-    # Invariant: in order of turn, so that a tool's answer follows its call and each request ends with what it answers.
-    conversation: tuple[Entry, ...] = ()
-    # Where conversation[0] is stored: not 0 after a bare core took over.
-    stored: int = 0
+    history: History = History()
     # Requests made in this call; the newest one's id is made of it.
     asked: int = 0
     answered: int = -1
+    # Invariant: there is none while there is a reply, a tool under way or something to settle.
+    eager: Eager | None = None
     reply: Reply | None = None
-    # Invariant: `tools_due` is a time exactly while tools are under way.
+    # Invariant: `tools_due` is a time exactly while tools are under way, `tone_due` only then.
     tools: frozenset[str] = frozenset()
     tools_due: float = NEVER
+    tone_due: float = NEVER
     settling: Settling | None = None
-    # When the caller, to whom nothing has been said since, is told to wait.
+    # When the caller, to whom nothing has been said since, is told to wait; and the last turn in which one was.
     filler_due: float = NEVER
+    filled: int = -1
     idle_asked: int = 0
     # Turns in a row that ended in an apology, and when the first of them did.
     failed: int = 0
@@ -226,26 +285,41 @@ class Agent:
     line: LineClosed | None = None
 
     @property
+    def conversation(self) -> tuple[Entry, ...]:
+        """What was said and done, in order of turn."""
+        return self.history.entries
+
+    @property
     def deadline(self) -> float:
         """When the model, a tool or the Pacer has been silent too long."""
-        reply_due = NEVER if self.reply is None else self.reply.due
-        settling_due = NEVER if self.settling is None else self.settling.due
-        return min(reply_due, settling_due, self.tools_due, self.filler_due)
+        waits = (self.eager, self.reply, self.settling)
+        return min(self.tools_due, self.tone_due, self.filler_due, *(each.due for each in waits if each is not None))
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
         match message:
-            case ModelAsked() | ModelText() | ModelToolCall() | ModelEnded() | ModelFailed():
-                if self.reply is None or self.reply.request != message.request:
-                    return self, []  # of a request that was cancelled
-                return self._heard_model(self.reply, message, now)
+            case ModelAsked() | ModelText() | ModelToolCall() | ModelUsage() | ModelEnded() | ModelFailed():
+                if self.reply is not None and self.reply.request == message.request:
+                    return self._heard_model(self.reply, message, now)
+                if self.eager is not None and self.eager.request == message.request:
+                    return self._overheard_model(self.eager, message, now)
+                return self, []  # of a request that was cancelled
             case ToolReturned():
                 return self._tool_returned(message, now)
-            case ModelUsage() | TurnExpected() | TurnResumed() | Backchannel():
-                return self, []
+            case TurnExpected():
+                return self._expected(CallerSaid(turn=message.turn, text=message.text), now)
+            case TurnResumed():
+                return self._unexpected()
             case TurnEnded(turn=turn, text=text, end_s=end_s):
-                core = attrs.evolve(self, idle_asked=0)._patient(min(now, max(end_s, now - LATE_TURN_S)))
-                return _chain(core._added(CallerSaid(turn=turn, text=text), now), lambda core: core._go_on(now))
+                since = min(now, max(end_s, now - LATE_TURN_S))
+                tone_due = now + self.policy.tone_s if self.tools else NEVER
+                return _chain(
+                    attrs.evolve(self, idle_asked=0, tone_due=tone_due)._added(CallerSaid(turn=turn, text=text), now),
+                    lambda core: core._patient(since)._go_on(now),
+                    lambda core: core._unexpected(),
+                )
+            case Backchannel(turn=turn, text=text):
+                return self._added(Noted(turn=turn, text=OVERHEARD.format(text=text)), now)
             case BargedIn(turn=turn):
                 return self._interrupted(turn, now)
             case Played(settled=False):
@@ -257,8 +331,11 @@ class Agent:
             case CallerIdle(turn=turn):
                 return self._idle(turn, now)
             case LineClosed():
-                core = attrs.evolve(self, reply=None, settling=None, filler_due=NEVER, line=message)
-                return core, [*self._cancelled(), message]
+                return _chain(
+                    attrs.evolve(self, settling=None, filler_due=NEVER, tone_due=NEVER, line=message)._unexpected(),
+                    lambda core: core._dropped(),
+                    lambda core: (core, [message]),
+                )
             case PolicyChanged(policy=policy):
                 return (attrs.evolve(self, policy=policy) if isinstance(policy, AgentPolicy) else self), []
             case Tick():
@@ -279,19 +356,55 @@ class Agent:
         return (self, []) if self.reply.request or pauses else self._asks(self.reply, now)
 
     def _asks(self, reply: Reply, now: float) -> "Step":
-        request = f"r{self.asked + 1}"
-        reply = attrs.evolve(
-            reply,
-            request=request,
-            vendor="",
-            said=reply.pieces,
-            called=0,
-            tokens=0,
-            due=now + self.policy.first_token_s,
-        )
-        core = attrs.evolve(self, asked=self.asked + 1, reply=reply)
+        """Ask the model, unless it was asked this very thing already."""
         shown = self._shown(reply)
+        new = attrs.evolve(reply, vendor="", usage=None, said=reply.pieces, called=0, tokens=0)
+        if self.eager is not None and self.eager.fits(reply.turn, shown):
+            return self._adopts(self.eager, new, now)
+        request = f"r{self.asked + 1}"
+        new = attrs.evolve(new, request=request, due=now + self.policy.first_token_s)
+        core = attrs.evolve(self, asked=self.asked + 1, reply=new)
         return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.without)]
+
+    # What is asked before its turn is known to have ended.
+
+    def _expected(self, words: CallerSaid, now: float) -> "Step":
+        """Ask for the answer to words that may be all, if there is nothing else to be done."""
+        shown = (*self.conversation, words)
+        if self.eager is not None and self.eager.fits(words.turn, shown):
+            return self, []
+        core, effects = self._unexpected()
+        busy = self.reply is not None or self.settling is not None or self.tools or self.line is not None
+        if busy or words.turn <= max(self.answered, self._question()):
+            return core, effects
+        request = f"r{self.asked + 1}"
+        due = now + self.policy.first_token_s
+        eager = Eager(turn=words.turn, request=request, shown=shown, asked_at=now, due=due)
+        asked = AskModel(request=request, turn=words.turn, conversation=shown)
+        return attrs.evolve(core, asked=self.asked + 1, eager=eager), [*effects, asked]
+
+    def _overheard_model(self, eager: Eager, message: "FromModel", now: float) -> "Step":
+        """Keep what the model says, unread. That it failed is forgotten: it is asked again when the turn ends."""
+        if isinstance(message, ModelFailed):
+            return attrs.evolve(self, eager=None), eager.spent()
+        return attrs.evolve(self, eager=eager.with_event(message, now, self.policy.stall_s)), []
+
+    def _adopts(self, eager: Eager, reply: Reply, now: float) -> "Step":
+        """Make of an eager request the reply's, and read what it has said."""
+        # Its first token is here, or will be, so much earlier than if it were asked now.
+        saved_s = min(eager.first_at, now) - eager.asked_at
+        core = attrs.evolve(self, eager=None, reply=attrs.evolve(reply, request=eager.request, due=eager.due))
+        reads = [lambda core, event=event: core.handle(event, now) for event in eager.came]
+        return _chain((core, [Counted(name="eager_saved_s", amount=saved_s)]), *reads)
+
+    def _unexpected(self, *, stalled: bool = False) -> "Step":
+        """Take the eager request back, if there is one."""
+        if self.eager is None:
+            return self, []
+        cancel = CancelModel(request=self.eager.request, stalled=stalled)
+        return attrs.evolve(self, eager=None), [cancel, *self.eager.spent()]
+
+    # What it is shown, and what it says.
 
     def _shown(self, reply: Reply) -> tuple[Entry, ...]:
         """Return what the model is shown, which never ends with its own words.
@@ -299,9 +412,9 @@ class Agent:
         The note is no part of the conversation: what is said is one answer, whoever said it, and no later turn need
         know that it took two requests.
         """
-        shown = self.conversation[: self._place(reply.turn)]
-        match shown[-1:]:
-            case (AgentSaid(turn=reply.turn, text=text),):
+        shown = self.history.until(reply.turn)
+        match [each for each in shown if not isinstance(each, Noted)][-1:]:
+            case [AgentSaid(turn=reply.turn, text=text)]:
                 return (*shown, Noted(turn=reply.turn, text=GO_ON.format(said=text) if reply.cut else WAITS))
             case _:
                 return shown
@@ -319,9 +432,15 @@ class Agent:
                 return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
             case ModelToolCall():
                 return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
+            case ModelUsage():
+                return attrs.evolve(self, reply=attrs.evolve(reply, usage=message)), []
             case ModelEnded(stop=stop):
                 core = attrs.evolve(self, failed=0, failing_at=NEVER)
-                return _chain(core._flushed(reply, now), lambda core: core._model_ended(stop, now))
+                return _chain(
+                    (core, reply.spent(ended=True)),
+                    lambda core: core._flushed(reply, now),
+                    lambda core: core._model_ended(stop, now),
+                )
             case ModelFailed(vendor=vendor, kinds=kinds):
                 return self._failed(attrs.evolve(reply, vendor=vendor or reply.vendor), kinds, now)
             case _:
@@ -342,25 +461,20 @@ class Agent:
             answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value=told)
             core = attrs.evolve(self, reply=attrs.evolve(waits, ending=ending))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
-        known = self._ran(reply, call)
+        known = self.history.ran(called, alike=reply.died)
         if known is not None:
             again = attrs.evolve(known, turn=reply.turn, id=call.id)
             core = attrs.evolve(self, reply=waits)
             return _chain(core._added(called, now), lambda core: core._added(again, now))
-        core = attrs.evolve(self, reply=waits, tools=self.tools | {call.id}, tools_due=now + self.policy.tools_s)
+        core = attrs.evolve(
+            self,
+            reply=waits,
+            tools=self.tools | {call.id},
+            tools_due=now + self.policy.tools_s,
+            tone_due=self.tone_due if self.tools else now + self.policy.tone_s,
+        )
         core, effects = core._added(called, now)
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
-
-    def _ran(self, reply: Reply, call: ModelToolCall) -> ToolAnswered | None:
-        """Return the answer to the same call: the same by its id, or, once a request of the turn died, by its words."""
-        answers = {each.id: each for each in self.conversation if isinstance(each, ToolAnswered)}
-        for each in self.conversation:
-            if not isinstance(each, ToolCalled) or each.id not in answers:
-                continue
-            same = (each.turn, each.name, each.arguments) == (reply.turn, call.name, call.arguments)
-            if each.id == call.id or (reply.died and same):
-                return answers[each.id]
-        return None
 
     def _model_ended(self, stop: str, now: float) -> "Step":
         reply = _held(self.reply)
@@ -377,6 +491,9 @@ class Agent:
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
+        return _chain((self, reply.spent()), lambda core: core._mended(reply, kinds, now))
+
+    def _mended(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         remedy = answer_to(kinds, self.policy.reasons)
         # Its words that were not said are not missed: who goes on is told of those that were.
         reply = attrs.evolve(
@@ -441,12 +558,17 @@ class Agent:
 
     def _tool_returned(self, result: ToolReturned, now: float) -> "Step":
         """Take a tool's answer. One that nobody waits for any more becomes a note: no call has two answers."""
-        calls = (each for each in self.conversation if isinstance(each, ToolCalled))
-        turn = next((call.turn for call in calls if call.id == result.id), max(self.answered, 0))
+        called_in = self.history.turn_of(result.id)
+        turn = max(self.answered, 0) if called_in is None else called_in
         if result.id not in self.tools:
             return self._added(Noted(turn=turn, text=f"a tool answered late: {json.dumps(result.value)}"), now)
         tools = self.tools - {result.id}
-        core = attrs.evolve(self, tools=tools, tools_due=self.tools_due if tools else NEVER)
+        core = attrs.evolve(
+            self,
+            tools=tools,
+            tools_due=self.tools_due if tools else NEVER,
+            tone_due=self.tone_due if tools else NEVER,
+        )
         answer = ToolAnswered(turn=turn, id=result.id, ok=result.ok, value=result.value)
         return _chain(core._added(answer, now), lambda core: core._go_on(now))
 
@@ -458,8 +580,12 @@ class Agent:
             lost = [ToolReturned(id=each, ok=False, value=TOOL_LOST) for each in sorted(self.tools)]
             for result in lost:
                 step = _chain(step, lambda core, result=result: core._tool_returned(result, now))  # type: ignore[misc]
+        if self.eager is not None and self.eager.due <= now:
+            step = _chain(step, lambda core: core._unexpected(stalled=True))
         step = _chain(step, lambda core: core._reply_due(now))
-        return _chain(step, lambda core: core._filled(now)) if self.filler_due <= now else step
+        if self.filler_due <= now:
+            step = _chain(step, lambda core: core._filled(now))
+        return _chain(step, lambda core: core._toned(now))
 
     def _reply_due(self, now: float) -> "Step":
         reply = self.reply
@@ -470,17 +596,27 @@ class Agent:
         silent = CancelModel(request=reply.request, stalled=True)
         return _chain((self, [silent]), lambda core: core._failed(reply, SILENT, now))
 
-    def _cancelled(self) -> list[object]:
-        return [CancelModel(request=self.reply.request)] if self.reply is not None and self.reply.request else []
+    def _dropped(self) -> "Step":
+        """Drop the reply in hand, and its request."""
+        core = attrs.evolve(self, reply=None)
+        if self.reply is None or not self.reply.request:
+            return core, []
+        return core, [CancelModel(request=self.reply.request), *self.reply.spent()]
 
     # The wait.
 
     def _patient(self, since: float) -> Self:
-        """Return the core that will tell the caller to wait, if nothing is said before; once for each wait."""
+        """Return the core that will tell the caller to wait, if nothing is said before; once for each wait.
+
+        Who was told so in the turn before is told again only if it takes twice as long.
+        """
         if ONE_MOMENT not in self.policy.phrases or self.line is not None or self.filler_due < NEVER:
             return self
         busy = self.reply is not None and not self.reply.wordless  # in the middle of an answer: this one comes after it
-        return self if busy else attrs.evolve(self, filler_due=since + self.policy.filler_s)
+        if busy:
+            return self
+        again = self.filled >= 0 and self.filled in self.history.questions[-2:-1]
+        return attrs.evolve(self, filler_due=since + self.policy.filler_s * (2 if again else 1))
 
     def _filled(self, now: float) -> "Step":
         """Tell the caller to wait, unless something was said, or there is nothing to wait for."""
@@ -490,7 +626,15 @@ class Agent:
             return core, []
         # It is none of the request's words: those are counted from after it.
         reply = attrs.evolve(reply, filled=True, said=reply.said + 1)
-        return attrs.evolve(core, reply=reply)._says_clip(ONE_MOMENT, now)
+        return attrs.evolve(core, reply=reply, filled=reply.turn)._says_clip(ONE_MOMENT, now)
+
+    def _toned(self, now: float) -> "Step":
+        """Have the hold tone played to a caller who waits for tools, if there are any and it is time."""
+        if self.tone_due > now:
+            return self, []
+        turn = self._question() if self.reply is None else self.reply.turn
+        waits = bool(self.tools) and turn > self.answered
+        return attrs.evolve(self, tone_due=NEVER), [PlayTone(turn=turn)] if waits else []
 
     # The caller's side.
 
@@ -499,27 +643,19 @@ class Agent:
         over = self.reply is not None and self.reply.turn <= turn
         core = attrs.evolve(
             self,
-            reply=None if over else self.reply,
             answered=max(self.answered, turn),
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
             filler_due=NEVER if over or self.reply is None else self.filler_due,
+            idle_asked=0,
             farewell=-1,
             unheard_until=-NEVER,
         )
-        return core, self._cancelled() if over else []
+        return _chain(core._unexpected(), lambda core: core._dropped() if over else (core, []))
 
     def _settled(self, turn: int, heard: str, now: float) -> "Step":
         """Cut what was said in `turn` to what was heard of it."""
-        step: Step = (attrs.evolve(self, unheard_until=-NEVER) if turn >= self.answered else self, [])
-        left = len(heard.split())
-        for position, entry in enumerate(self.conversation):
-            if not isinstance(entry, AgentSaid) or entry.turn != turn:
-                continue
-            words = entry.text.split()
-            if left < len(words):
-                cut = attrs.evolve(entry, text=" ".join(words[:left]), interrupted=True)
-                step = _chain(step, lambda core, at=position, cut=cut: core._put(at, (cut,), now))  # type: ignore[misc]
-            left = max(0, left - len(words))
+        core = attrs.evolve(self, unheard_until=-NEVER) if turn >= self.answered else self
+        step = core._changed(self.history.cut(turn, len(heard.split()), now))
         if self.settling is not None and turn >= self.settling.turn:
             return _chain(step, lambda core: attrs.evolve(core, settling=None)._go_on(now))
         if turn == self.farewell and self._question() < turn:
@@ -532,15 +668,15 @@ class Agent:
 
     def _question(self) -> int:
         """Return the newest turn of the caller's, or -1."""
-        return max((each.turn for each in self.conversation if isinstance(each, CallerSaid)), default=-1)
+        return max(self.history.questions, default=-1)
 
     def _idle(self, turn: int, now: float) -> "Step":
-        """Ask once whether the caller is there, then say goodbye. Not while something is about to be said."""
+        """Ask a few times whether the caller is there, then say goodbye. Not while something is about to be said."""
         waits = self.reply is not None or self.tools or self.settling is not None or now < self.unheard_until
         if waits or self.line is not None:
             return self, []
         core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
-        if self.idle_asked == 0:
+        if self.idle_asked < self.policy.idle_prompts:
             return core._announced(turn, STILL_THERE, now)
         return attrs.evolve(core, farewell=turn)._announced(turn, GOODBYE, now)
 
@@ -548,10 +684,13 @@ class Agent:
 
     def _announced(self, turn: int, clip: str, now: float) -> "Step":
         """Say a clip as the whole of a turn."""
-        core = attrs.evolve(self._handed_over(now), answered=max(self.answered, turn), filler_due=NEVER)
-        said = AgentSaid(turn=turn, text=self.policy.phrases[clip])
-        effects: list[object] = [PlayClip(turn=turn, index=0, clip=clip), ReplyEnded(turn=turn, pieces=1)]
-        return _chain(core._added(said, now), lambda core: (core, effects))
+        core = attrs.evolve(self._handed_over(now), answered=max(self.answered, turn))
+        effects: list[object] = [self._clip(turn, 0, clip), ReplyEnded(turn=turn, pieces=1)]
+        return _chain(
+            core._unexpected(),
+            lambda core: core._said(turn, self.policy.phrases[clip], now),
+            lambda core: (core, effects),
+        )
 
     def _flushed(self, reply: Reply, now: float) -> "Step":
         rest, pieces = reply.rest.flush()
@@ -564,57 +703,58 @@ class Agent:
             return self, []
         first = reply.pieces
         effects: list[object] = [
-            Sentence(turn=reply.turn, index=first + count, text=text) for count, text in enumerate(pieces)
+            Sentence(
+                turn=reply.turn,
+                index=first + count,
+                text=self.policy.diction.spoken(text).text,
+                firm=self._is_firm(text),
+            )
+            for count, text in enumerate(pieces)
         ]
         if reply.wordless:
             effects.append(Timing(turn=reply.turn, stage="first_clause", at_s=now))
-        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)), filler_due=NEVER)
-        return _chain((core, effects), lambda core: core._said(reply, " ".join(pieces), now))
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)))
+        says = [lambda core, text=text: core._said(reply.turn, text, now) for text in pieces]
+        return _chain((core, effects), *says)
 
     def _says_clip(self, clip: str, now: float) -> "Step":
         reply = _held(self.reply)
-        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1), filler_due=NEVER)
-        effects: list[object] = [PlayClip(turn=reply.turn, index=reply.pieces, clip=clip)]
-        return _chain((core, effects), lambda core: core._said(reply, self.policy.phrases[clip], now))
+        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1))
+        effects: list[object] = [self._clip(reply.turn, reply.pieces, clip)]
+        return _chain((core, effects), lambda core: core._said(reply.turn, self.policy.phrases[clip], now))
 
-    def _said(self, reply: Reply, text: str, now: float) -> "Step":
-        """Add to the conversation what is being said: to the last entry if nothing came in between."""
-        at = self._place(reply.turn)
-        last = self.conversation[at - 1] if at else None
-        if isinstance(last, AgentSaid) and last.turn == reply.turn:
-            return self._put(at - 1, (attrs.evolve(last, text=f"{last.text} {text}"),), now)
-        return self._added(AgentSaid(turn=reply.turn, text=text), now)
+    def _clip(self, turn: int, index: int, clip: str) -> PlayClip:
+        return PlayClip(turn=turn, index=index, clip=clip, firm=self._is_firm(self.policy.phrases[clip]))
 
-    def _place(self, turn: int) -> int:
-        """Return where the next entry of a turn goes: before what was said in a later one meanwhile."""
-        at = len(self.conversation)
-        while at and self.conversation[at - 1].turn > turn:
-            at -= 1
-        return at
+    def _is_firm(self, text: str) -> bool:
+        return is_of_phrase(text, self.policy.firm)
+
+    def _said(self, turn: int, text: str, now: float) -> "Step":
+        """Add to the conversation what is being said: nobody waits in silence from now on."""
+        tone_due = now + self.policy.tone_s if self.tools else NEVER
+        core = attrs.evolve(self, filler_due=NEVER, tone_due=tone_due)
+        return core._changed(self.history.said(turn, text, self.policy.diction.spoken(text), now))
 
     def _added(self, entry: Entry, now: float) -> "Step":
-        at = self._place(entry.turn)
-        return self._put(at, (entry, *self.conversation[at:]), now)
+        return self._changed(self.history.added(entry, now))
 
-    def _put(self, at: int, entries: tuple[Entry, ...], now: float) -> "Step":
-        """Put entries at a place of the conversation, over what stood there."""
-        conversation = (*self.conversation[:at], *entries, *self.conversation[at + len(entries) :])
-        return attrs.evolve(self, conversation=conversation), [
-            Record(position=self.stored + position, entry=entry, at_s=now)
-            for position, entry in enumerate(entries, start=at)
-        ]
+    def _changed(self, change: Change) -> "Step":
+        history, records = change
+        return attrs.evolve(self, history=history), [*records]
 
     def fresh(self, suspect: Self) -> Self:
         """Return a new core with the suspect's conversation, reply in hand and tools under way."""
         return attrs.evolve(
             self.bare(suspect),
-            conversation=tuple(suspect.conversation),
-            stored=int(suspect.stored),
+            history=History(entries=tuple(suspect.conversation), stored=int(suspect.history.stored)),
+            eager=suspect.eager if isinstance(suspect.eager, Eager) else None,
             reply=suspect.reply if isinstance(suspect.reply, Reply) else None,
             tools=frozenset(map(str, suspect.tools)),
             tools_due=float(suspect.tools_due),
+            tone_due=float(suspect.tone_due),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
             filler_due=float(suspect.filler_due),
+            filled=int(suspect.filled),
             idle_asked=int(suspect.idle_asked),
             failed=int(suspect.failed),
             failing_at=float(suspect.failing_at),
@@ -628,14 +768,14 @@ class Agent:
         return attrs.evolve(
             self,
             policy=policy if isinstance(policy, AgentPolicy) else self.policy,
-            stored=int(suspect.stored) + len(suspect.conversation),
+            history=suspect.history.bare(),
             asked=int(suspect.asked),
             answered=int(suspect.answered),
             line=suspect.line if isinstance(suspect.line, LineClosed) else None,
         )
 
 
-FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelEnded | ModelFailed
+FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelUsage | ModelEnded | ModelFailed
 Step: TypeAlias = tuple[Agent, list[object]]
 
 
@@ -646,6 +786,21 @@ def _chain(step: Step, *moves: Callable[[Agent], Step]) -> Step:
         core, more = move(core)
         effects = [*effects, *more]
     return core, effects
+
+
+def _spent(turn: int, vendor: str, usage: ModelUsage | None, texts: int, *, wasted: bool) -> list[object]:
+    """Return what a request has cost: no text is less than a token, and a vendor counts them at the end."""
+    if usage is None:
+        return []
+    used = TokensUsed(
+        request=usage.request,
+        turn=turn,
+        vendor=vendor,
+        input_tokens=usage.input_tokens,
+        output_tokens=max(usage.output_tokens, texts),
+        wasted=wasted,
+    )
+    return [used]
 
 
 def _held(reply: Reply | None) -> Reply:

@@ -21,6 +21,7 @@ from engine.actors.agent import REPEAT, Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
+from engine.codec.spoken import Diction
 from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
 from engine.messages.conversation import CallerSaid
@@ -145,6 +146,9 @@ class VirtualCall(NotedCall):
     supervisor_type: ClassVar[type[Supervisor]] = SeededSupervisor
 
 
+TONES = Diction(normalise=False)
+"""The tone code is spoken as it is written: its "3o" is no number."""
+
 PATIENT = CallPolicy(
     actors={name: ActorPolicy(policy=RestartPolicy(intensity=30, period_s=10.0)) for name in ("stt", "tts")}
 )
@@ -249,7 +253,7 @@ class _Playing:
             policy=PATIENT,
             cores=Cores(
                 pacer=Pacer(clips=clips),
-                agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0)),
+                agent=Agent(policy=AgentPolicy(phrases=PHRASES, tools_s=2.0, diction=TONES)),
                 turn_detector=TurnDetector(policy=TurnPolicy(idle_s=IDLE_S)),
             ),
             recognisers=(VirtualRecogniser(),),

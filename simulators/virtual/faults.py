@@ -261,7 +261,11 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
         _broken(floor=lambda _: None),
     ),
     "agent": (
-        _broken(conversation=lambda core: (*core.conversation, CallerSaid(turn=_NO_AUDIO, text="?"))),
+        _broken(
+            history=lambda core: attrs.evolve(
+                core.history, entries=(*core.conversation, CallerSaid(turn=_NO_AUDIO, text="?"))
+            )
+        ),
         _broken(reply=lambda _: agent.Reply(turn=_NO_AUDIO, request=_NO_AUDIO, due=-1.0)),
         _broken(answered=lambda _: None),
         _broken(tools=lambda _: None),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.agent import END_CALL, GO_ON, TOOL_LOST, TRANSFER, WAITS, Agent, AgentPolicy, Settling
+from engine.codec.history import History
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -730,7 +731,7 @@ def test_a_barge_in_stops_the_reply_and_waits_to_be_told_what_was_heard() -> Non
     core, told = step(core, ended(2, "no"), 6.8)
     assert only(AskModel, told) == []
     core, told = step(core, heard(1, "We have"), 6.9)
-    cut = AgentSaid(turn=1, text="We have", interrupted=True)
+    cut = AgentSaid(turn=1, text="We have", interrupted=True, unheard="two times.")
     asked = AskModel(
         request="r2", turn=2, conversation=(CallerSaid(turn=1, text="book me"), cut, CallerSaid(turn=2, text="no"))
     )
@@ -757,18 +758,18 @@ def test_an_interrupted_turn_is_not_answered_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "text", "interrupted"),
+    ("words", "unheard"),
     [
-        ("", "", True),
-        ("We have two", "We have two", True),
-        ("We have two times. Nine or", "We have two times. Nine or", True),
-        ("We have two times. Nine or ten.", "We have two times. Nine or ten.", False),
+        ("", "We have two times. Nine or ten."),
+        ("We have two", "times. Nine or ten."),
+        ("We have two times. Nine or", "ten."),
+        ("We have two times. Nine or ten.", ""),
     ],
 )
-def test_the_conversation_holds_what_was_heard(words: str, text: str, *, interrupted: bool) -> None:
+def test_the_conversation_holds_what_was_heard_and_what_was_not(words: str, unheard: str) -> None:
     core, told = ran(SAID, (BargedIn(turn=1, at_s=7.0), 7.0), (heard(1, words), 7.0))
-    assert core.conversation[-1] == AgentSaid(turn=1, text=text, interrupted=interrupted)
-    assert bool(only(Record, told)) is interrupted
+    assert core.conversation[-1] == AgentSaid(turn=1, text=words, interrupted=bool(unheard), unheard=unheard)
+    assert bool(only(Record, told)) is bool(unheard)
 
 
 def test_what_was_heard_is_cut_over_the_tools_between_the_words() -> None:
@@ -777,10 +778,11 @@ def test_what_was_heard_is_cut_over_the_tools_between_the_words() -> None:
     core = after(core, (BargedIn(turn=1, at_s=9.0), 9.0), (heard(1, "Let me look. Nine"), 9.0))
     assert [each for each in core.conversation if isinstance(each, AgentSaid)] == [
         AgentSaid(turn=1, text="Let me look."),
-        AgentSaid(turn=1, text="Nine", interrupted=True),
+        AgentSaid(turn=1, text="Nine", interrupted=True, unheard="or ten."),
     ]
     core = after(core, (heard(1, "Let me"), 9.1))
-    assert [each.text for each in core.conversation if isinstance(each, AgentSaid)] == ["Let me", ""]
+    said = [each for each in core.conversation if isinstance(each, AgentSaid)]
+    assert [(each.text, each.unheard) for each in said] == [("Let me", "look."), ("", "Nine or ten.")]
 
 
 def test_what_was_heard_so_far_changes_nothing() -> None:
@@ -872,11 +874,11 @@ def test_a_fresh_core_is_what_a_sound_one_was(core: Agent) -> None:
 
 def test_a_bare_core_stores_after_what_was_stored_and_uses_no_number_again() -> None:
     bare = IDLE.bare(SAID)
-    assert bare == attrs.evolve(IDLE, stored=2, asked=1, answered=1)
+    assert bare == attrs.evolve(IDLE, history=History(stored=2), asked=1, answered=1)
     core, told = ran(bare, (ended(2, "hello?"), 9.0))
     assert stored(told) == {2: CallerSaid(turn=2, text="hello?")}
     assert [each.request for each in only(AskModel, told)] == ["r2"]
-    assert IDLE.bare(core).stored == 3
+    assert IDLE.bare(core).history.stored == 3
     assert IDLE.bare(after(SAID, (CLOSED, 9.0))).line == CLOSED
 
 

@@ -71,8 +71,9 @@ def next_reply(stage: Stage, conversation: Sequence[Entry]) -> Reply:
                 state, reply = _Act(stage).act(_Ear(stage).hear(attrs.evolve(state, turn=turn), text))
             case AgentSaid(turn=turn) if turn > state.turn:  # "Are you still there?"
                 state = attrs.evolve(state, was_prompted=True)
-            case AgentSaid(text=text, interrupted=interrupted):
-                enough = len(text) * 2 >= len(" ".join(state.said)) or not interrupted
+            case AgentSaid(text=text, interrupted=interrupted, unheard=unheard):
+                missed = len(unheard) if unheard else len(" ".join(state.said)) - len(text)
+                enough = len(text) >= missed or not interrupted
                 state = attrs.evolve(state, was_heard=state.was_heard or (bool(text.strip()) and enough))
             case ToolCalled(id=id_, name=name, arguments=arguments):
                 state = attrs.evolve(state, running={**state.running, id_: (name, arguments)})
