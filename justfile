@@ -71,3 +71,7 @@ soak *args: setup
 # write docs/messages.md anew from the code
 docs: setup
     @{{ bin }}/python -m docs.generate
+
+# live calls with real speech, judged; --virtual: the same in a moment; --floor: which of hundreds of sounds take the floor
+scenarios *args: setup
+    @{{ bin }}/python -m simulators.talk "$@"

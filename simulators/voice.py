@@ -29,8 +29,13 @@ _MARGIN: Final = 160  # 20 ms
 
 @attrs.define
 class LocalVoice:
-    """The second voice, in this process. Loading takes about a second, speaking a fiftieth of the words' own time."""
+    """The second voice, in this process. Loading takes about a second, speaking a fiftieth of the words' own time.
 
+    depth: how much it is slowed down: see above. seed: the same words, said a little otherwise.
+    """
+
+    depth: float = _DEPTH
+    seed: int = 0
     _hibari: Hibari | None = None
     _alone: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
@@ -42,8 +47,8 @@ class LocalVoice:
         self._hibari = self._hibari or Hibari()
         pause = np.zeros(round(_PAUSE_S * RATE_HZ), np.float32)
         words: list[NDArray[np.float32]] = []
-        for sentence in self._hibari.stream(text, speed=1 / _DEPTH, seed=0):
-            lower = soxr.resample(sentence, self._hibari.sample_rate * _DEPTH, RATE_HZ, quality="VHQ")
+        for sentence in self._hibari.stream(text, speed=1 / self.depth, seed=self.seed):
+            lower = soxr.resample(sentence, self._hibari.sample_rate * self.depth, RATE_HZ, quality="VHQ")
             words += [_trimmed(lower), pause]
         samples = np.concatenate([pause[:0], *words[:-1]])
         return mulaw.encode(np.clip(np.round(samples * 32767), -32768, 32767).astype(np.int16))

@@ -165,12 +165,40 @@ def heard_of(key: str, text: Sequence[str], found: Sequence[Passage]) -> Heard:
 
 
 @attrs.frozen(kw_only=True)
+class Spoke:
+    """One turn of the agent's: when it was heard, and whether the caller broke in on it, as the engine has it."""
+
+    turn: int
+    start_s: float
+    end_s: float
+    interrupted: bool
+
+
+def spoke(began: Mapping[int, float], interrupted: Mapping[int, bool], agent: Sequence[Stretch]) -> tuple[Spoke, ...]:
+    """Return the agent's turns in order. began: when each was first heard. agent: when it was heard at all."""
+    order = sorted(interrupted.keys() & began.keys(), key=lambda turn: began[turn])
+    turns: list[Spoke] = []
+    for turn, following in zip(order, [*order[1:], None], strict=True):
+        until_s = math.inf if following is None else began[following]
+        ends = [each.end_s for each in agent if began[turn] <= each.end_s and each.start_s < until_s]
+        turns.append(
+            Spoke(
+                turn=turn,
+                start_s=began[turn],
+                end_s=max(ends, default=began[turn]),
+                interrupted=interrupted[turn],
+            )
+        )
+    return tuple(turns)
+
+
+@attrs.frozen(kw_only=True)
 class Account:
     """A call.
 
     made: by the caller. agent: when it was heard. passages: what of; None where sound is not understood.
     said: every word of it that was heard.
-    replies: by key. turns: what the model was given of the caller.
+    replies: by key. spoke: the agent's turns. turns: what the model was given of the caller.
     clears, interruptions: when the line's queue was dropped, and when the engine took the caller's sound for more than
         a noise; None where that is not known.
     stale_s: how much of what was cut was heard all the same. garbled: words that were heard in part, and nobody cut.
@@ -182,6 +210,7 @@ class Account:
     passages: tuple[Passage, ...] | None
     said: tuple[str, ...]
     replies: Mapping[str, Heard]
+    spoke: tuple[Spoke, ...]
     phrases: Mapping[str, int]
     turns: tuple[str, ...]
     conversation: tuple[Entry, ...]

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import CallPolicy, Cores, Plan
-from engine.messages.conversation import CallerSaid
+from engine.messages.conversation import AgentSaid, CallerSaid
 from engine.messages.playout import Hold, Resume
-from engine.messages.records import TokensUsed
+from engine.messages.records import Timing, TokensUsed
 from engine.messages.turns import BargedIn
 from engine.wiring import Edge, Port
 from simulators import tone
@@ -24,7 +24,18 @@ from simulators.audio import FRAME_S, RATE_HZ
 from simulators.caller import PreparedCaller, Press, Utterance, prepare
 from simulators.line import Hearing
 from simulators.scenario import Network, Scenario
-from simulators.talk.account import GREETING, Account, Made, Passage, Stretch, heard_of, passages, plain
+from simulators.talk.account import (
+    GREETING,
+    Account,
+    Made,
+    Passage,
+    Spoke,
+    Stretch,
+    heard_of,
+    passages,
+    plain,
+    spoke,
+)
 from simulators.talk.vendors import Mind, Recogniser, Throat, Tools, Voice, level, noise, speech
 from simulators.virtual.call import NotedCall, SeededSupervisor, seeded
 from simulators.virtual.phone import VirtualPhone
@@ -302,6 +313,7 @@ def _account(  # noqa: PLR0913 - all that took part in the call
         passages=found,
         said=tuple(word for each in whole for word in plain(each.text)),
         replies={key: heard_of(key, texts[key], found) for key in replies},
+        spoke=_spoke(archive, ear.stretches),
         phrases={name: sum(each.key == name and each.first == 0 for each in found) for name in PHRASES},
         turns=tuple(each.text for each in conversation if isinstance(each, CallerSaid)),
         conversation=conversation,
@@ -320,6 +332,12 @@ def _account(  # noqa: PLR0913 - all that took part in the call
         tasks_left=trio.lowlevel.current_statistics().tasks_living - before,
         notes=(*call.notes, *(f"{at_s:7.3f} {message}" for at_s, message in call.moments)),
     )
+
+
+def _spoke(archive: VirtualArchive, agent: Sequence[Stretch]) -> tuple[Spoke, ...]:
+    began = {each.turn: each.at_s for each in archive.items if isinstance(each, Timing) and each.stage == "first_sound"}
+    said = {each.turn: each.interrupted for each in archive.conversation() if isinstance(each, AgentSaid)}
+    return spoke(began, said, agent)
 
 
 _CUT_S: Final = 0.1

@@ -93,24 +93,25 @@ class Network:
     open_socket: OpenSocket = open_socket
 
 
-async def place_call(
+async def place_call(  # noqa: PLR0913 - what a call is, and who is on the phone
     *,
     server_url: str,
     caller: CallerScript,
     voice: Voice,
     network: Network | None = None,
     on_event: Callable[[Event], None] | None = None,
+    other: Voice | None = None,
 ) -> CallRecord:
     """Dial the number in ``caller`` and let it talk with the server until the call is over; return the record.
 
     server_url: scheme and host; ``/voice/incoming`` is asked there. What the caller says is rendered before dialling.
-    on_event: is told of each event at once; it must not block.
+    on_event: is told of each event at once; it must not block. other: the voice of a second person in the room.
     Raises NoServerError if nobody answers there, ConfigError for a URL or a file of the script that is of no use.
     Cancelled: the socket is dropped without ``stop``, like by a phone network that fails; there is no record.
     """
     network = network or Network()
     url = _webhook_url(server_url)
-    prepared = await prepare(caller, voice)
+    prepared = await prepare(caller, voice, other=other)
     # No proxy of the world outside stands between this machine and a server on it; a deadline is set a request.
     async with httpx.AsyncClient(transport=network.http, timeout=None, trust_env=False) as client:  # noqa: S113
         webhooks = Webhooks(client, auth_token=network.auth_token)
