@@ -28,7 +28,7 @@ _SENTENCE: Final = re.compile(r"[.?!]+[\"”’)]*\s+(?=\S)")
 _CUT_OFF: Final = re.compile(r"(?:[,;:\-–—…]|\.\.+)[\"”’)]*$")
 _LONG_SOUND: Final = re.compile(r"([^\W\d_])\1+")
 _ASKED: Final = re.compile(r"\?[\"”’)!]*$")
-_WHOLE: Final = re.compile(r"[.!?。？！][\"”’)]*$")
+_WHOLE: Final = re.compile(r"[.!?。][\"”’)]*$")
 
 
 class Ending(enum.Enum):
@@ -106,10 +106,13 @@ class Grammar:
     _known: frozenset[str] = attrs.field(init=False, repr=False, eq=False)
     _longest: int = attrs.field(init=False, repr=False, eq=False)
 
-    def __attrs_post_init__(self) -> None:
-        known = frozenset(word for phrase in self.phrases for word in phrase) | self.hesitations
-        object.__setattr__(self, "_known", known)
-        object.__setattr__(self, "_longest", max(map(len, self.phrases), default=0))
+    @_known.default
+    def _words_of_phrases(self) -> frozenset[str]:
+        return frozenset(word for phrase in self.phrases for word in phrase) | self.hesitations
+
+    @_longest.default
+    def _words_of_longest_phrase(self) -> int:
+        return max(map(len, self.phrases), default=0)
 
     def ending(self, text: str) -> Ending:
         """Return what the end of `text`, all that was said since the last turn, looks like."""

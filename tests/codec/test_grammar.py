@@ -276,10 +276,9 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("language", "unfinished", "whole", "dictated", "backchannel", "command"), OTHERS)
-def test_other_languages_have_their_own_tables(
-    language: str, unfinished: str, whole: str, dictated: str, backchannel: str, command: str
-) -> None:
+@pytest.mark.parametrize("texts", OTHERS)
+def test_other_languages_have_their_own_tables(texts: tuple[str, ...]) -> None:
+    language, unfinished, whole, dictated, backchannel, command = texts
     grammar = grammar_of(language)
     assert grammar.ending(unfinished) is Ending.INCOMPLETE
     assert grammar.ending(whole) in WHOLE
