@@ -1264,3 +1264,10 @@ async def test_a_strict_vendor_finds_no_fault_and_every_piece_is_its_own_to_the_
 
 def test_there_is_always_a_next_moment() -> None:
     assert contexts().deadline < NEVER
+
+
+def test_a_voice_at_another_pace_is_another_voice_and_its_own_pace_is_not_set() -> None:
+    usual = ElevenLabsVoice(base_url="https://api.elevenlabs.io", api_key=KEY, voice_id="a", model="m")
+    assert usual.voice == "a of m"
+    assert attrs.evolve(usual, speed=0.85).voice == "a of m at speed 0.85"
+    assert usual._settings is None

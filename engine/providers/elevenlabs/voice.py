@@ -44,7 +44,8 @@ class ElevenLabsVoice:
     """A voice at ElevenLabs, over its multi-context WebSocket and nothing else. Shared by all calls of a process.
 
     base_url: scheme, host and port. voice_id, model, language: as the vendor names them; None leaves it to the text.
-    stability, similarity (0 to 1), speed (0.7 to 1.2): None leaves them to the voice's own settings.
+    stability, similarity (0 to 1): None leaves them to the voice's own settings.
+    speed: 0.7 to 1.2, set in a context's first message; 1 leaves the pace to the voice's own settings.
     inactivity_s: after which the vendor ends what is idle. 180: the longest that it allows.
     dial: opens the stream.
     """
@@ -56,7 +57,7 @@ class ElevenLabsVoice:
     language: str | None = None
     stability: float | None = None
     similarity: float | None = None
-    speed: float | None = None
+    speed: float = 1.0
     inactivity_s: int = 180
     dial: Dial = dial_tcp
     patience: Patience = attrs.field(
@@ -72,8 +73,9 @@ class ElevenLabsVoice:
 
     @property
     def voice(self) -> str:
-        """The voice's id with the model that speaks: a clip of another model is another clip."""
-        return f"{self.voice_id} of {self.model}"
+        """The voice's id, with the model and the pace that it speaks at: a clip of another is another clip."""
+        pace = "" if self.speed == 1 else f" at speed {self.speed:g}"
+        return f"{self.voice_id} of {self.model}{pace}"
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         """Serve one call until cancelled. Raises `ProviderError`, never in a group."""
@@ -145,7 +147,8 @@ class ElevenLabsVoice:
 
     @property
     def _settings(self) -> wire.Settings:
-        named = {"stability": self.stability, "similarity_boost": self.similarity, "speed": self.speed}
+        speed = None if self.speed == 1 else self.speed
+        named = {"stability": self.stability, "similarity_boost": self.similarity, "speed": speed}
         given = {name: value for name, value in named.items() if value is not None}
         return RealtimeVoiceSettings.model_validate(given) if given else None
 

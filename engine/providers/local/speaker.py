@@ -101,12 +101,15 @@ class Speaker:
         self._gain = 1.0
         self._gain = self._measured_gain()
 
-    def speak(self, text: str) -> Iterator[Spoken]:
-        """Speak `text`, a sentence at a time. The same text is always spoken the same. Raises `ProviderDown`."""
+    def speak(self, text: str, speed: float = 1.0) -> Iterator[Spoken]:
+        """Speak `text`, a sentence at a time. The same text is always spoken the same. Raises `ProviderDown`.
+
+        speed: of the policy's pace; both together from 0.5 to 2.
+        """
         for sentence in hibari.tts.Hibari.split_sentences(text):
             for part in _parts(sentence) if any(letter.isalnum() for letter in sentence) else ():
                 try:
-                    sound, rate_hz, words = self._sound(part)
+                    sound, rate_hz, words = self._sound(part, speed)
                 except (Fail, InvalidArgument, RuntimeException) as error:
                     raise ProviderDown(f"speech synthesis failed on {len(part)} characters: {error}") from error
                 if len(sound):
@@ -118,14 +121,14 @@ class Speaker:
         active = active[active > active.max() * 10 ** (-30 / 20)]
         return float(10 ** (_LEVEL_DB / 20) / np.sqrt(np.mean(active**2)))
 
-    def _sound(self, text: str) -> tuple[npt.NDArray[np.float32], int, tuple[Word, ...]]:
+    def _sound(self, text: str, speed: float = 1.0) -> tuple[npt.NDArray[np.float32], int, tuple[Word, ...]]:
         """Return what `text` sounds like, the rate at which it is to be played, and the times of its words."""
         written, phonemes, owners = self._phonemes(text)
         ids = [0, *(self._vocabulary[phoneme] for phoneme in phonemes), 0]
         rate_hz = round(NATIVE_HZ * self._timbre.size)
         if len(ids) == 2:  # noqa: PLR2004  (nothing between the pads)
             return np.zeros(0, np.float32), rate_hz, ()
-        speed = self._policy.speed / self._timbre.size
+        speed *= self._policy.speed / self._timbre.size
         feeds = {"ids": np.array([ids], np.int64), "speed": np.array([speed], np.float32)}
         lh, theta, ln, lr, phi, f0, *steps = self._network.run(None, feeds)
         # The noise in breath and s: seeded, so that a clip is the same each time it is rendered.

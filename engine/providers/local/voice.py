@@ -34,7 +34,8 @@ class Spoken:
     words: tuple[Word, ...] = ()
 
 
-Speak = Callable[[str], Iterator[Spoken]]
+Speak = Callable[[str, float], Iterator[Spoken]]
+"""Speaks a text at a pace: 1 is the voice's own."""
 
 
 class LocalVoice:
@@ -43,15 +44,29 @@ class LocalVoice:
     voice: its name, for the cache of clips.
     speak: gives a text a sentence at a time, each when it is asked for, or raises `ProviderDown`; in a worker thread.
     aligned: whether the words come with their times.
+    speed: its pace; 1 is the voice's own. Words are shorter or longer, their pitch stays.
     """
 
     vendor: Final = "local"
 
-    def __init__(self, voice: str, speak: Speak, workers: Workers, *, aligned: bool) -> None:
-        self.voice: Final = voice
-        self._speak = speak
+    def __init__(self, voice: str, speak: Speak, workers: Workers, *, aligned: bool, speed: float = 1.0) -> None:
+        self._name = voice
+        self._speak_at = speak
         self._workers = workers
         self._aligned = aligned
+        self._speed = speed
+
+    @property
+    def voice(self) -> str:
+        """The voice's name, with its pace if that is not its own: a clip at another pace is another clip."""
+        return self._name if self._speed == 1 else f"{self._name} at speed {self._speed:g}"
+
+    def paced(self, speed: float) -> "LocalVoice":
+        """Return the same voice, of the same model and workers, at another pace: 0.5 to 2."""
+        return LocalVoice(self._name, self._speak_at, self._workers, aligned=self._aligned, speed=speed)
+
+    def _speak(self, text: str) -> Iterator[Spoken]:
+        return self._speak_at(text, self._speed)
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         """Serve one call until cancelled; pieces that were asked for and not yet spoken are lost then.
@@ -72,7 +87,9 @@ class LocalVoice:
 class _Session:
     """One call's tongue."""
 
-    def __init__(self, seam: Seam[VoiceAsk, VoiceEvent], speak: Speak, workers: Workers) -> None:
+    def __init__(
+        self, seam: Seam[VoiceAsk, VoiceEvent], speak: Callable[[str], Iterator[Spoken]], workers: Workers
+    ) -> None:
         self._seam = seam
         self._speak = speak
         self._workers = workers
