@@ -356,11 +356,18 @@ def test_covered_never_falls() -> None:
     assert [each.covered_s for each in told] == [6.0, 6.0, 6.0]
 
 
-def test_silence_of_our_own_is_one_moment_of_the_call() -> None:
+def test_covered_does_not_fall_where_a_calls_audio_goes_back_in_time() -> None:
+    turns = heard_from((10.0, 2.0), (5.0, 2.0))
+    told = tell(turns, info("EndOfTurn", 0, 2.0, ONE), info("EndOfTurn", 1, 4.0, word("So", 3.0, 3.5)))
+    assert [each.covered_s for each in told] == pytest.approx([12.0, 12.0])
+
+
+@pytest.mark.parametrize("again_s", [12.0, 14.0, 20.0])
+def test_silence_of_our_own_is_one_moment_of_the_call(again_s: float) -> None:
     turns = heard_from((10.0, 2.0))
     turns.timeline.fill(2 * RATE_HZ)
     turns.timeline.sent(2 * RATE_HZ)
-    turns.take(12.0, RATE_HZ)
+    turns.take(again_s, RATE_HZ)
     turns.timeline.sent(RATE_HZ)
     told = tell(
         turns,
@@ -368,8 +375,8 @@ def test_silence_of_our_own_is_one_moment_of_the_call() -> None:
         info("EndOfTurn", 1, 5.0, word("So", 4.25, 4.75), start=3.0),
     )
     assert told[0].covered_s == pytest.approx(12.0)
-    assert [near(each) for each in told[1].words] == [("So", 12.25, 12.75)]
-    assert told[1].covered_s == pytest.approx(13.0)
+    assert [near(each) for each in told[1].words] == [("So", again_s + 0.25, again_s + 0.75)]
+    assert told[1].covered_s == pytest.approx(again_s + 1.0)
 
 
 @pytest.mark.parametrize(
@@ -791,6 +798,9 @@ async def test_a_vendor_that_does_not_close_leaves_the_turn_as_it_stood(autojump
         await trio.sleep(0.02)
         assert call.seam.shown[-1] == ("One two three.", "final finished")
         assert call.seam.told[-1][1].covered_s == pytest.approx(1.75)
+        call.scope.cancel()
+        await trio.sleep(0.1)
+        assert call.vendor.messages == [CLOSE_STREAM]
 
 
 @pytest.mark.parametrize("code", [1000, 1011])
@@ -943,7 +953,8 @@ async def test_numbers_that_are_missing_are_not_missed(autojump_clock: MockClock
 
 
 async def test_nonsense_is_told_of_and_the_call_goes_on(autojump_clock: MockClock) -> None:
-    nonsense: list[str | bytes] = [
+    nonsense: list[dict[str, Any] | str | bytes] = [
+        {"type": "TurnInfo"},  # with a number
         b"binary",
         "no json",
         "[" * 100_000,
