@@ -201,7 +201,7 @@ def _end_of(word: str, *, has_room: bool) -> _End:
 
 def _is_cut_good(state: Speakable, *, is_whole: bool) -> bool | None:
     """Whether a piece may end at ``cut``, judged by the word after it; None while that is too short to tell."""
-    *_, before, word = ("", *state.text[: state.cut].strip(_OPENING + _CLOSING).lower().split(" "))
+    *_, before, word = ("", *state.text[: state.cut].strip(_OPENING + _CLOSING).lower().rsplit(" ", 2))
     following = state.text[state.cut + 1 :].lstrip(_OPENING)
     if not following:
         return True if is_whole else None

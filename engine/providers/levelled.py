@@ -1,9 +1,9 @@
 """Levelled: a voice as loud as all others, whoever sells it.
 
 Theory of operation. Vendors' voices differ by 10 dB and more, so a caller whose agent changes vendors within a call, or
-who hears a clip of one and a reply of another, would hear it shout or mumble. What comes is measured: of frames of
-20 ms, those that hold speech (as ITU-T P.56 measures: only while there is speech), until a minute of it was heard in
-all calls of the process. The gain is what is missing to the target, in steps of half a decibel: for each, a µ-law byte has
+who hears a clip of one and a reply of another, would hear it shout or mumble. What comes is measured: of frames of 20
+ms, those that hold speech (as ITU-T P.56 measures: only while there is speech), until a minute of it was heard in all
+calls of the process. The gain is what is missing to the target, in steps of half a decibel: for each, a µ-law byte has
 one louder byte, so a step is a table of 256 and the audio is translated. It moves a step in 0.1 s of audio at most,
 which nobody hears, and stays where no peak is clipped. After the minute only the translation is left.
 """
