@@ -658,12 +658,14 @@ class Call:
     def _recorded(self, item: object) -> None:
         if isinstance(item, Timing):
             self.plan.watch.reached(item)
+        elif isinstance(item, TokensUsed):
+            self.plan.watch.tokens_used(item)
         self.scribe.put(item)
 
     def _counted(self, counted: object) -> None:
         assert isinstance(counted, Counted)
         self.plan.watch.counted(counted)
-        self.log.warning("counted", name=counted.name, amount=counted.amount)
+        self.log.info("counted", name=counted.name, amount=counted.amount)
 
     # What is seen of it.
 
