@@ -23,7 +23,7 @@ from engine.codec import english_words as words
 # Of an integer that is read as one; what is longer is read digit by digit.
 _LONGEST_DIGITS: Final = 15
 
-NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?)"
+NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _DASH: Final = r"\s?[-–—\u2011]\s?"
 # Nothing of a number, nor of a word, follows.
 _END: Final = r"(?![\w°])(?![.,:/'’][0-9])"
@@ -55,6 +55,8 @@ def digits(text: str) -> str:
 def number(text: str) -> str:
     """Return a number as it is written, with commas and a decimal point: "1,234.5"."""
     whole, _, rest = text.replace(",", "").partition(".")
+    if not whole:
+        return f"point {digits(rest)}"
     is_code = len(whole) > _LONGEST_DIGITS or (len(whole) > 1 and whole[0] == "0")
     said = digits(whole) if is_code else cardinal(int(whole))
     return f"{said} point {digits(rest)}" if rest else said
@@ -175,6 +177,11 @@ def _card(place: _Place) -> str | None:
     return _groups(re.findall("[0-9]+", place.match[0]))
 
 
+@_rule(_NUMERIC, r"401\s?(?:\([Kk]\)|[Kk])(?!\w)")
+def _pension(_: _Place) -> str | None:
+    return "four oh one K"
+
+
 @_rule(_NUMERIC, r"[0-9](?:-[0-9]){2,9}(?!\w)(?!-[0-9])")
 def _spelt_out(place: _Place) -> str | None:
     return digits(place.match[0])
@@ -232,12 +239,16 @@ _BEFORE_A_DATE: Final = re.compile(
     rf"(?:\b(?:on|by|before|until|till|since|from|dated?|due|for|after|{_DAY})\b[.,]?(?:\s+the)?|\bto)\s+$",
     re.IGNORECASE,
 )
+_MARKS_BEFORE: Final = re.compile(r"\b(?:rat|scor)(?:e|ed|ing)\b[^.]{0,30}$", re.IGNORECASE)
+_MARKS_AFTER: Final = re.compile(r"\s(?:stars?|points?)\b")
 _LEAST_PRESSURE: Final = 60
 
 
-@_rule(_NUMERIC, rf"(?P<a>[0-9]{{1,3}})/(?P<b>[0-9]{{1,3}}){_END}(?!/)")
+@_rule(_NUMERIC, rf"(?P<a>[0-9]{{1,3}}(?:\.[0-9])?)/(?P<b>[0-9]{{1,3}}){_END}(?!/)")
 def _slash(place: _Place) -> str | None:
     a, b = place["a"], place["b"]
+    if "." in a or _MARKS_AFTER.match(place.after) or _MARKS_BEFORE.search(place.before):
+        return f"{number(a)} out of {number(b)}"
     first, second = int(a), int(b)
     if said := words.PAIRS.get(f"{a}/{b}"):
         return said
@@ -283,12 +294,13 @@ def _month_day(place: _Place) -> str | None:
     return f"{month} {_range(place['d'], place['d2'] or None, lambda day: ordinal(int(day)))}{_of_year(place['y'])}"
 
 
-@_rule(_VERBAL, rf"(?P<a>{_DAY}|{_MONTH})\.?{_DASH}(?P<b>{_DAY}|{_MONTH})\b\.?")
+@_rule(_VERBAL, rf"(?P<a>{_DAY}|{_MONTH})\.?(?P<sign>{_DASH}|/)(?P<b>{_DAY}|{_MONTH})\b\.?")
 def _named_range(place: _Place) -> str | None:
     table = words.DAY_OF if place["a"] in words.DAY_OF else words.MONTH_OF
     if place["b"] not in table:
         return None
-    return f"{table[place['a']]} to {table[place['b']]}{_stop(place)}"
+    to = "," if place["sign"] == "/" else " to"
+    return f"{table[place['a']]}{to} {table[place['b']]}{_stop(place)}"
 
 
 @_rule(_VERBAL, rf"(?P<a>{_DAY}|{_MONTH})(?![\w'’-])\.?")
@@ -390,10 +402,16 @@ _NOUN: Final = re.compile(
 )
 
 
+def _is_one_of_them(place: _Place) -> bool:
+    """Whether a measure says what kind of a thing it is: "a $50 deposit", "a 30 min. visit"."""
+    return _ONE_OF_THEM.search(place.before) is not None
+
+
 def _amount(text: str, sign: str, *, singular: bool) -> str:
     one, many, cent, cents = words.MONEY[words.SAME_MONEY.get(sign, sign if sign in words.MONEY else "$")]
     one, many = (f"{words.DOLLARS.get(sign, '')} {name}".lstrip() for name in (one, many))
     whole, _, rest = text.replace(",", "").partition(".")
+    whole = whole or "0"
     minor = int(f"{rest}0"[:2]) if rest and cent else 0
     if len(rest) > 2 or (rest and not cent):  # noqa: PLR2004
         return f"{number(text)} {many}"
@@ -404,7 +422,7 @@ def _amount(text: str, sign: str, *, singular: bool) -> str:
 
 
 def _money(place: _Place, sign: str) -> str:
-    singular = bool(_ONE_OF_THEM.search(place.before) or (_THAT_ONE.search(place.before) and _NOUN.match(place.after)))
+    singular = _is_one_of_them(place) or bool(_THAT_ONE.search(place.before) and _NOUN.match(place.after))
     first, last, big = place["a"], place["b"], place["big"]
     per = f" per {words.PERIODS[place['per']]}" if place["per"] else ""
     if big:
@@ -427,12 +445,30 @@ def _money(place: _Place, sign: str) -> str:
 )
 @_rule(_NUMERIC, rf"(?P<a>{NUMBER})(?:{_DASH}(?P<b>{NUMBER}))?{_BIG}\s?(?P<sign>[€£]|{_CODE})(?![\w]){_PER}")
 def _price(place: _Place) -> str | None:
-    return _money(place, place["sign"])
+    return _money(place, place["sign"]) + _stop(place)
 
 
 @_rule(_NUMERIC, rf"(?P<a>{NUMBER})\s?¢")
 def _cents(place: _Place) -> str | None:
     return _counted(place["a"], "cent", "cents")
+
+
+# ── houses ──
+
+_WAY: Final = (
+    r"(?:" + "|".join((*dict.fromkeys((*words.STREETS, *words.STREETS.values())), "Way", "Broadway")) + r")(?![\w'’])"
+)
+
+
+@_rule(
+    _NUMERIC,
+    r"(?P<a>[0-9]{1,5})(?P<letter>[A-D])?(?:\s(?P<to>[NS][EW]?|[EW])\.?)?"
+    rf"(?=\s(?:(?:[A-Z][\w'’]*|[0-9]{{1,3}}(?:st|nd|rd|th)|St\.|Dr\.)\s){{1,3}}{_WAY}|\sBroadway\b)",
+)
+def _house(place: _Place) -> str | None:
+    letter = f" {place['letter']}" if place["letter"] else ""
+    direction = f" {words.DIRECTIONS[place['to']]}" if place["to"] else ""
+    return f"{_door(place['a'])}{letter}{direction}"
 
 
 # ── measures ──
@@ -459,7 +495,7 @@ def _counted(text: str, one: str, many: str) -> str:
 
 @_rule(
     _NUMERIC,
-    rf"(?P<a>{NUMBER})(?:(?:\s?{_UNIT})?{_DASH}(?P<b>{NUMBER}))?(?P<gap>[\s-]?)(?P<unit>{_UNIT})(?![\w'’°]){_PER}",
+    rf"(?P<a>{NUMBER})(?:(?:\s?{_UNIT})?{_DASH}(?P<b>{NUMBER}))?(?P<gap>[\s-]?)(?P<unit>{_UNIT})(?![\w'’°])(?:(?=\s?/){_PER}|\.)?",
 )
 def _measure(place: _Place) -> str | None:
     unit, gap = place["unit"], place["gap"]
@@ -469,9 +505,10 @@ def _measure(place: _Place) -> str | None:
     first = _range(place["a"], place["b"] or None)
     if gap == "-":
         return f"{first}-{one}" if " " not in one else f"{first} {one}"
-    is_one = place["a"] == "1" and not place["b"]
+    is_one = (place["a"] == "1" and not place["b"]) or _is_one_of_them(place)
     per = f" per {words.PERIODS[place['per']]}" if place["per"] else ""
-    return f"{first} {one if is_one else many}{per}{_stop(place)}"
+    stop = "." if place.match[0].endswith(".") and unit not in words.ABBREVIATED_UNITS else _stop(place)
+    return f"{first} {one if is_one else many}{per}{stop}"
 
 
 @_rule(_NUMERIC, r"(?P<a>[0-9]{1,2})['’\u2032](?P<b>[0-9]{1,2})(?:\"|”|″|''|’’)")
@@ -479,9 +516,10 @@ def _height(place: _Place) -> str | None:
     return f"{cardinal(int(place['a']))} foot {cardinal(int(place['b']))}"
 
 
-@_rule(_NUMERIC, rf"(?P<a>{NUMBER})\s?[x×]\s?(?P<b>{NUMBER})(?!\w)")
+@_rule(_NUMERIC, rf"(?P<a>{NUMBER})\s?[x×]\s?(?P<b>{NUMBER})(?:\s?(?P<unit>{_UNIT}))?(?!\w)")
 def _by(place: _Place) -> str | None:
-    return f"{number(place['a'])} by {number(place['b'])}"
+    unit = f" {words.UNITS[place['unit']][not _is_one_of_them(place)]}" if place["unit"] else ""
+    return f"{number(place['a'])} by {number(place['b'])}{unit}"
 
 
 @_rule(_NUMERIC, rf"(?P<a>{NUMBER})[x×](?!\w)")
@@ -506,22 +544,6 @@ _TH: Final = "(?:st|nd|rd|th)"
 )
 def _place_in_order(place: _Place) -> str | None:
     return _range(place["a"], place["b"] or None, lambda text: ordinal(int(text.replace(",", ""))))
-
-
-_WAY: Final = (
-    r"(?:" + "|".join((*dict.fromkeys((*words.STREETS, *words.STREETS.values())), "Way", "Broadway")) + r")(?![\w'’])"
-)
-
-
-@_rule(
-    _NUMERIC,
-    r"(?P<a>[0-9]{1,5})(?P<letter>[A-D])?(?:\s(?P<to>[NS][EW]?|[EW])\.?)?"
-    rf"(?=\s(?:(?:[A-Z][\w'’]*|[0-9]{{1,3}}(?:st|nd|rd|th)|St\.|Dr\.)\s){{1,3}}{_WAY}|\sBroadway\b)",
-)
-def _house(place: _Place) -> str | None:
-    letter = f" {place['letter']}" if place["letter"] else ""
-    direction = f" {words.DIRECTIONS[place['to']]}" if place["to"] else ""
-    return f"{_door(place['a'])}{letter}{direction}"
 
 
 _SPELT: Final = re.compile(
@@ -752,7 +774,9 @@ def _code(text: str) -> str:
 # ── reading ──
 
 # Where a unit may begin: a digit that goes on no number, a letter that goes on no word, a sign.
-_START: Final = re.compile(r"(?<![0-9])(?=[0-9(+])|(?<!\w)(?=[A-Za-z])|(?=[$€£¥₹#&@~≈<>≤≥±−½¼¾⅓⅔=×÷%])|(?<!\S)(?=-)")
+_START: Final = re.compile(
+    r"(?<![0-9])(?=[0-9(+])|(?<![\w.])(?=\.[0-9])|(?<!\w)(?=[A-Za-z])|(?=[$€£¥₹#&@~≈<>≤≥±−½¼¾⅓⅔=×÷%])|(?<!\S)(?=-)"
+)
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z]+(?=[\s,!?;]|\Z)")
 _KNOWN: Final = frozenset().union(
     words.ABBREVIATIONS, words.STREETS, words.DAY_OF, words.MONTH_OF, words.SAME_MONEY, words.DOLLARS, words.STATES

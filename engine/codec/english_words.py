@@ -129,6 +129,11 @@ UNITS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """One and many of a unit."""
 
+ABBREVIATED_UNITS: Final = frozenset(
+    _words("min mins hr hrs sec secs mi lb lbs oz ft yd yds gal yr yrs mo mos wk wks pt pts")
+)
+"""Those that may have a full stop which ends no sentence."""
+
 TIGHT_UNITS: Final = frozenset(_words("mo mos mi pt pts m h s g l L V W cc"))
 """Those that are words, or letters of their own: units only right behind the digits."""
 
@@ -139,7 +144,6 @@ PARTS: Final[Mapping[str, tuple[str, str]]] = {
     "5": ("fifth", "fifths"),
     "6": ("sixth", "sixths"),
     "8": ("eighth", "eighths"),
-    "10": ("tenth", "tenths"),
     "16": ("sixteenth", "sixteenths"),
 }
 PAIRS: Final = _table("""
@@ -353,7 +357,7 @@ NEEDS_STOP: Final = frozenset(
 """Those that, without a full stop, are words of their own, or said well as they are."""
 
 BEFORE_A_NAME: Final = frozenset(_words("Mr Mrs Ms Prof Rev Sgt Capt Lt Gov Hon Ft Mt"))
-BEFORE_DIGITS: Final = frozenset(_words("No no Nos nos Ext ext temp"))
+BEFORE_DIGITS: Final = frozenset(_words("No no Nos nos Ext ext"))
 
 PHRASES: Final = _table("""
     e.g. eg.: for example

@@ -119,7 +119,18 @@ TABLE = """
     120/80 | one twenty over eighty
     1/2 | one half
     3/4 cup | three quarters cup
-    4/5 stars | four fifths stars
+    4/5 of them | four fifths of them
+    4/5 stars, rated 4.5/5 | four out of five stars, rated four point five out of five
+    9/10 | nine out of ten
+    a 30 min. visit, 20 min. away | a thirty minute visit, twenty minutes away
+    It weighs 5 mg. It is | It weighs five milligrams. It is
+    up to $1,500/yr. | up to one thousand five hundred dollars per year.
+    1200 W. 3rd St. in | twelve hundred West third Street in
+    my 401(k) | my four oh one K
+    The temp. was 101 °F | The temperature was one hundred one degrees Fahrenheit
+    a 12x8 cm scan | a twelve by eight centimeter scan
+    $.50 or .5 mg | fifty cents or point five milligrams
+    closed Sat/Sun. | closed Saturday, Sunday.
     10/10 | ten out of ten
     24/7 | twenty-four seven
     1½ hours | one and a half hours
