@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from deepgram.listen.v2.types import ListenV2CloseStream, ListenV2TurnInfo
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -401,6 +401,49 @@ def test_a_stream_that_is_no_more_leaves_the_words_that_are_sure(
         assert left.covered_s == pytest.approx(covered_s)
         assert [each.text for each in left.words] == left.text.split()
     assert turns.settled() is None
+
+
+def long_turn(count: int) -> list[dict[str, Any]]:
+    """Words of a second each."""
+    return [word(f"w{at}", at + 0.1, at + 0.9) for at in range(count)]
+
+
+def test_a_long_turn_is_final_piece_by_piece_and_each_word_once() -> None:
+    turns = heard_from((10.0, 60.0))
+    told = []
+    for count in range(1, 51):
+        told += tell(turns, info("Update", 0, float(count), *long_turn(count)))
+        owed_from_s = told[-1].covered_s - 10.0
+        assert count - owed_from_s <= 15.2
+        sure = [each.text for event in told if event.is_final for each in event.words]
+        assert " ".join([*sure, told[-1].text]).split() == [f"w{at}" for at in range(count)]
+    told += tell(turns, info("EndOfTurn", 0, 51.0, *long_turn(50)))
+    finals = [each for each in told if each.is_final]
+    assert " ".join(each.text for each in finals) == " ".join(f"w{at}" for at in range(50))
+    assert [each.speech_final for each in finals] == [False, False, False, False, True]
+    assert [shown(each) for each in tell(turns, info("EndOfTurn", 1, 53.0, word("So", 52.0, 52.5)))] == [
+        ("So", "final finished")
+    ]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_long_turn_that_loses_its_times_is_what_it_was_before(*, ended: bool) -> None:
+    turns = heard_from((10.0, 60.0))
+    told = tell(turns, info("Update", 0, 20.0, *long_turn(20)))
+    assert [each.is_final for each in told] == [True, False]
+    (last,) = tell(turns, info("EndOfTurn" if ended else "Update", 0, 21.0, transcript="w0 and others", words=[]))
+    assert last.text == told[-1].text
+    assert last.is_final is ended
+
+
+def test_the_end_of_a_long_turn_stays_expected_when_its_beginning_becomes_final() -> None:
+    turns = heard_from((10.0, 60.0))
+    told = tell(
+        turns,
+        info("EagerEndOfTurn", 0, 15.0, *long_turn(14)),
+        info("Update", 0, 15.25, *long_turn(14)),
+    )
+    assert [shown(each)[1] for each in told] == ["ending", "final", "ending"]
 
 
 def test_words_without_times_are_left_to_the_next_stream_and_told_at_the_end_of_a_call() -> None:
@@ -803,6 +846,16 @@ async def test_a_vendor_that_does_not_close_leaves_the_turn_as_it_stood(autojump
         assert call.vendor.messages == [CLOSE_STREAM]
 
 
+async def test_a_vendor_that_talks_on_is_not_listened_to_for_longer(autojump_clock: MockClock) -> None:
+    async with calling(Vendor(close_code=None)) as call:
+        await call.speak(2.0)
+        await call.seam.asks.send(Finalise())
+        for at in range(5):
+            await trio.sleep(0.2)
+            await call.vendor.say(info("Update", 0, 1.5 + at / 10, ONE, TWO))
+        assert call.seam.finals == ["One two"]
+
+
 @pytest.mark.parametrize("code", [1000, 1011])
 async def test_a_call_that_ends_in_silence_is_heard_to_its_end_if_the_vendor_says_so(
     autojump_clock: MockClock, code: int
@@ -1042,6 +1095,7 @@ def mangled(draw: st.DrawFn) -> str | bytes:
             return text
 
 
+@settings(max_examples=60)
 @given(st.lists(mangled(), max_size=12))
 def test_whatever_the_vendor_says_the_session_goes_on_and_covered_keeps_to_the_audio(
     messages: list[str | bytes],

@@ -15,6 +15,7 @@ from engine.codec.telephony import FRAME_S
 from engine.messages.caller import CallerAudio, LineClosed
 from engine.messages.errors import ProviderError
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript
+from engine.messages.records import Counted
 from engine.messages.supervision import SessionInfo, Tick
 from engine.providers.contract import RecogniserAsk
 from engine.providers.deepgram import FluxRecogniser
@@ -35,6 +36,7 @@ class Ear:
     core: STT = attrs.field(factory=STT)
     told: list[Transcript] = attrs.field(factory=list)
     ended: list[ProviderError] = attrs.field(factory=list)
+    lost: list[Counted] = attrs.field(factory=list)
     closed: bool = False
     refusals: list[str] = attrs.field(factory=list)
     # The present session's, once it is open.
@@ -77,6 +79,8 @@ class Ear:
                     self.told.append(each)
                 case LineClosed():
                     self.closed = True
+                case Counted(name="lost_ms"):
+                    self.lost.append(each)
 
     async def hear(self, audio: bytes) -> None:
         for count, frame in enumerate(tone.frames_of(audio)):
@@ -187,6 +191,17 @@ async def test_what_is_sent_again_is_what_was_not_sure_and_not_the_whole_turn(au
     first, second = simulator.listenings
     again_s = (first.audio_bytes + second.audio_bytes) / 8000 - (1.0 + 24 * 0.24 + 2.0)
     assert 1.0 < again_s < 3.5  # the turn was 4.8 s long
+
+
+async def test_a_turn_of_forty_seconds_whose_stream_breaks_is_all_there(autojump_clock: MockClock) -> None:
+    words = [f"w{at}" for at in range(170)]
+    for faults in ((), ((Close(code=1006), 165),)):
+        simulator = breaking(*faults)
+        ear = await heard(silence(1.0) + spoken(words, 6) + silence(3.0), simulator)
+        assert ear.words == words
+        assert ear.lost == []
+        assert len(ear.ended) == len(faults)
+        assert sum(each.speech_final for each in ear.told) == 1
 
 
 async def test_the_end_of_a_turn_is_told_when_its_words_came_over_another_stream(autojump_clock: MockClock) -> None:

@@ -1,7 +1,7 @@
 """Turns: what one stream of Flux has heard, told on the call's timeline.
 
 Theory of operation. Each message tells of the whole turn so far, and is a draft of it; the end of the turn makes it
-final. No final comes before, so that a turn is owed by its stream from its first word to its last::
+final::
 
     between turns   StartOfTurn     in a turn
     in a turn       EagerEndOfTurn  ending: the draft says so, and each further one of the same words
@@ -11,7 +11,8 @@ final. No final comes before, so that a turn is owed by its stream from its firs
 A message without words is told as a final without words: nothing was said up to a little before the end of its window.
 The rest of it may hold the beginning of a word. A stream that dies in the middle of a turn leaves a draft. What is sure
 of it is told as final, without an end: the next stream is sent what follows, and its words are held against these, as
-at any joint. Without that it would be sent the whole turn again, and be late by as much.
+at any joint. Without that it would be sent the whole turn again, and be late by as much. Of a long turn the beginning
+is final already while it goes on, for the audio of words that are not final is kept, and not for ever.
 """
 
 import itertools
@@ -29,6 +30,9 @@ from engine.providers.deepgram.timeline import Timeline
 _UNHEARD_S: Final = 0.5
 # The vendor may still think otherwise of words that are no older than this: some three.
 _UNSURE_S: Final = 1.0
+# A turn that is longer than this is final up to the words that are no older than that: half of what the STT keeps.
+_LONG_S: Final = 15.0
+_RECENT_S: Final = 5.0
 
 
 @attrs.define(eq=False)
@@ -41,6 +45,8 @@ class Turns:
     # The newest message of the open turn, while it has words; whether the vendor expects its end.
     _draft: TurnInfo | None = attrs.field(init=False, default=None)
     _ending: bool = attrs.field(init=False, default=False)
+    # Up to where in the stream the open turn is final already.
+    _final_s: float = attrs.field(init=False, default=0.0)
     # Invariant: neither falls, and neither is ahead of what was sent.
     _covered_stream_s: float = attrs.field(init=False, default=0.0)
     _covered_s: float = attrs.field(init=False, default=0.0)
@@ -66,11 +72,12 @@ class Turns:
             if self._draft is not None:
                 told.append(self._final(self._draft, self._draft.words, self._draft.end_s))
             self._next_turn(info.turn)
+        info = self._rest(info)
         if info.event is Event.END_OF_TURN and info.turn == self._turn:
             self._next_turn(info.turn + 1)
             told.append(self._final(info, info.words, end_s))
         elif info.text:
-            told.append(self._drafted(info, end_s))
+            told += self._drafted(info, end_s)
         else:
             self._draft, self._ending = None, False
             told.append(self._nothing(end_s - _UNHEARD_S))
@@ -78,16 +85,11 @@ class Turns:
 
     def settled(self) -> Recognised | None:
         """Return what is sure of the open turn, once, for a stream that is no more; None if nothing is."""
-        draft, self._draft = self._draft, None
-        if draft is None:
+        if self._draft is None:
             return None
-        edge_s = self.timeline.possible(draft.end_s) - _UNSURE_S
-        words = tuple(itertools.takewhile(lambda word: word.end_s <= edge_s, draft.words))
-        if not words:
-            return None
-        until_s = edge_s if len(words) == len(draft.words) else words[-1].end_s
-        text = draft.text if len(words) == len(draft.words) else " ".join(word.text for word in words)
-        return self._final(attrs.evolve(draft, text=text), words, until_s, ended=False)
+        settled = self._sure(self.timeline.possible(self._draft.end_s) - _UNSURE_S)
+        self._draft = None
+        return settled
 
     def last(self, *, whole: bool) -> Recognised:
         """Return the last that is told of the call: the open turn as it stands. whole: all that was sent was heard."""
@@ -99,16 +101,42 @@ class Turns:
         return self._nothing(end_s) if draft is None else self._final(draft, draft.words, end_s)
 
     def _next_turn(self, turn: int) -> None:
-        self._turn, self._draft, self._ending = turn, None, False
+        self._turn, self._draft, self._ending, self._final_s = turn, None, False, 0.0
 
-    def _drafted(self, info: TurnInfo, end_s: float) -> Recognised:
+    def _rest(self, info: TurnInfo) -> TurnInfo:
+        """Return a message without the words that are final already; where nobody can tell, as it was before."""
+        if self._final_s and info.text and not info.words:
+            known = self._draft
+            return attrs.evolve(info, words=known.words if known else (), text=known.text if known else "")
+        words = tuple(word for word in info.words if (word.start_s + word.end_s) / 2 > self._final_s)
+        if len(words) == len(info.words):
+            return info
+        return attrs.evolve(info, words=words, text=" ".join(word.text for word in words))
+
+    def _sure(self, edge_s: float) -> Recognised | None:
+        """Return the draft's words up to a moment of the stream, final from now on; None if there are none."""
+        assert self._draft is not None
+        draft = self._draft
+        words = tuple(itertools.takewhile(lambda word: word.end_s <= edge_s, draft.words))
+        if not words:
+            return None
+        whole = len(words) == len(draft.words)
+        self._final_s = edge_s if whole else words[-1].end_s
+        text = draft.text if whole else " ".join(word.text for word in words)
+        return self._final(attrs.evolve(draft, text=text), words, self._final_s, ended=False)
+
+    def _drafted(self, info: TurnInfo, end_s: float) -> list[Recognised]:
         same = self._draft is not None and self._draft.text == info.text
         self._ending = info.event is Event.EAGER_END_OF_TURN or (
             self._ending and same and info.event is not Event.TURN_RESUMED
         )
         self._draft = info
+        sure = None
+        if info.words and info.words[0].start_s < end_s - _LONG_S:
+            sure = self._sure(end_s - _RECENT_S)
+            self._draft = info = self._rest(info)
         start_s, end_s = self._between(info, info.words, end_s)
-        return Recognised(
+        draft = Recognised(
             text=info.text,
             words=tuple(map(self.timeline.word, info.words)),
             start_s=start_s,
@@ -119,6 +147,7 @@ class Turns:
             speech_ending=self._ending,
             semantic=True,
         )
+        return [draft] if sure is None else [sure, draft]
 
     def _final(
         self, info: TurnInfo, words: tuple[StreamWord, ...], until_s: float, *, ended: bool = True
