@@ -24,6 +24,7 @@ from engine.messages.model import (
     ModelEnded,
     ModelFailed,
     ModelText,
+    ModelUsage,
     ToolReturned,
 )
 from engine.providers.contract import ModelEvent, ModelRequest, ToolSchema
@@ -354,6 +355,23 @@ async def test_a_model_of_which_nothing_came_in_time_is_worse_off_for_it(autojum
                 await trio.sleep(0.5)
                 rig.errands.put(CancelModel(request=name, stalled=True))
                 await trio.sleep(0.5)
+    assert rig.health.breaker("llm", "slow").circuit is Circuit.OPEN
+
+
+async def test_an_account_is_told_and_speaks_for_nobody(autojump_clock: MockClock) -> None:
+    class Accountant(SlowModel):
+        async def _events(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+            yield ModelUsage(request=request.id, input_tokens=9, output_tokens=1)
+            await trio.sleep_forever()
+
+    with capture_logs():
+        async with serving(Rig(Accountant())) as rig:
+            for name in ("r1", "r2"):
+                rig.ask(name)
+                await trio.sleep(0.5)
+                rig.errands.put(CancelModel(request=name, stalled=True))
+                await trio.sleep(0.5)
+    assert rig.told[0] == ModelUsage(request="r1", input_tokens=9, output_tokens=1)
     assert rig.health.breaker("llm", "slow").circuit is Circuit.OPEN
 
 

@@ -113,7 +113,10 @@ class Call:
             said = " ".join(reply.texts)
             if said:
                 yield f"A: {said}"
-                self.conversation.append(AgentSaid(turn=turn, text=said[:heard], interrupted=heard is not None))
+                missed = "" if heard is None else said[heard:]
+                self.conversation.append(
+                    AgentSaid(turn=turn, text=said[:heard], interrupted=heard is not None, unheard=missed)
+                )
             for name, arguments in reply.calls:
                 yield from self._run(turn, name, arguments)
             if not reply.calls or self.ended:
@@ -567,6 +570,20 @@ def test_a_booking_that_was_made_while_the_caller_broke_in_is_told_before_goodby
     list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))
     list(call.say("Yes.", heard=0))
     assert next(call.say("No.")).startswith("A: You're all set, Anna Lee.")
+
+
+def test_who_heard_that_they_should_wait_and_little_else_agrees_to_nothing() -> None:
+    call = Call()
+    list(call.say("I need a cleaning on Thursday at 2 p.m. My name is Anna Lee."))
+    asked = call.conversation.pop()
+    assert isinstance(asked, AgentSaid)
+    wait, said = "One moment, please. I am still looking that up for you, it will not be long.", asked.text
+    assert len(wait) * 2 > len(said)
+    call.conversation.append(
+        attrs.evolve(asked, text=f"{wait} {said[:10]}", interrupted=True, unheard=said[10:].strip())
+    )
+    call.conversation.append(CallerSaid(turn=98, text="Yes."))
+    assert next_reply(STAGE, call.conversation).calls == ()
 
 
 def test_offers_are_spoken_a_day_once() -> None:
