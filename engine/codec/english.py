@@ -122,6 +122,44 @@ def _rule(rules: _Rules, pattern: str, flags: int = 0) -> Callable[[_Say], _Say]
     return add
 
 
+# ── addresses ──
+
+_DOMAIN: Final = "(?:" + "|".join(words.TOP_LEVEL) + ")"
+_EMAIL: Final = r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w@-])"
+_URL: Final = (
+    rf"(?:[Hh]ttps?://[^\s<>\"]{{1,500}}[\w/]|(?:www\.|WWW\.)[^\s<>\"]{{1,500}}[\w/]"
+    rf"|(?:[A-Za-z0-9][\w-]{{0,62}}\.){{1,8}}{_DOMAIN}(?![\w-]|\.\w)(?:/[^\s<>\"]{{0,500}}[\w/]|/)?)"
+)
+
+_SCHEME: Final = re.compile(r"(?:https?://)?(?:www\.)?", re.IGNORECASE)
+_ADDRESS_PART: Final = re.compile(r"[0-9]+|[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|[A-Z]|\W|_|\w")
+
+
+def address(text: str) -> str:
+    """Return an e-mail or web address as it is said; of a query, and of what follows it, nothing."""
+    text = _SCHEME.sub("", text.partition("?")[0].partition("#")[0]).rstrip("/")
+    said = list[str]()
+    for part in _ADDRESS_PART.findall(text):
+        if part[0] in words.DIGITS:
+            is_number = len(part) <= 2 and part[0] != "0"  # noqa: PLR2004
+            said.append(f" {cardinal(int(part)) if is_number else digits(part)} ")
+        elif part.isalpha():
+            is_spelt = part in words.SPELT_DOMAINS and said[-1:] == [" dot "]
+            said.append(" ".join(part.upper()) if is_spelt else f"{' ' if part[0].isupper() else ''}{part}")
+        else:
+            said.append(f" {words.IN_AN_ADDRESS.get(part, '')} ")
+    return " ".join("".join(said).split())
+
+
+ADDRESS: Final = re.compile(rf"(?<![\w@])(?:{_EMAIL}|{_URL})")
+
+
+@_rule(_VERBAL, rf"{_EMAIL}|{_URL}")
+@_rule(_NUMERIC, rf"(?=[0-9][\w.+-]{{0,80}}[A-Za-z@])(?:{_EMAIL}|{_URL})")
+def _web(place: _Place) -> str | None:
+    return address(place.match[0]) or None
+
+
 # ── telephone numbers, cards, codes ──
 
 _SEPARATOR: Final = r"[-.\s\u2011–]"
@@ -647,41 +685,6 @@ def _any_digits(place: _Place) -> str | None:
 
 
 # ── words ──
-
-_DOMAIN: Final = "(?:" + "|".join(words.TOP_LEVEL) + ")"
-_EMAIL: Final = r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w@-])"
-_URL: Final = (
-    rf"(?:[Hh]ttps?://[^\s<>\"]{{1,500}}[\w/]|(?:www\.|WWW\.)[^\s<>\"]{{1,500}}[\w/]"
-    rf"|(?:[A-Za-z0-9][\w-]{{0,62}}\.){{1,8}}{_DOMAIN}(?![\w-]|\.\w)(?:/[^\s<>\"]{{0,500}}[\w/]|/)?)"
-)
-
-_SCHEME: Final = re.compile(r"(?:https?://)?(?:www\.)?", re.IGNORECASE)
-_ADDRESS_PART: Final = re.compile(r"[0-9]+|[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|[A-Z]|\W|_|\w")
-
-
-def address(text: str) -> str:
-    """Return an e-mail or web address as it is said; of a query, and of what follows it, nothing."""
-    text = _SCHEME.sub("", text.partition("?")[0].partition("#")[0]).rstrip("/")
-    said = list[str]()
-    for part in _ADDRESS_PART.findall(text):
-        if part[0] in words.DIGITS:
-            is_number = len(part) <= 2 and part[0] != "0"  # noqa: PLR2004
-            said.append(f" {cardinal(int(part)) if is_number else digits(part)} ")
-        elif part.isalpha():
-            is_spelt = part in words.SPELT_DOMAINS and said[-1:] == [" dot "]
-            said.append(" ".join(part.upper()) if is_spelt else f"{' ' if part[0].isupper() else ''}{part}")
-        else:
-            said.append(f" {words.IN_AN_ADDRESS.get(part, '')} ")
-    return " ".join("".join(said).split())
-
-
-ADDRESS: Final = re.compile(rf"(?<![\w@])(?:{_EMAIL}|{_URL})")
-
-
-@_rule(_VERBAL, rf"{_EMAIL}|{_URL}")
-@_rule(_NUMERIC, rf"(?=[0-9][\w.+-]{{0,80}}[A-Za-z@])(?:{_EMAIL}|{_URL})")
-def _web(place: _Place) -> str | None:
-    return address(place.match[0]) or None
 
 
 @_rule(_VERBAL, r"(?P<state>[A-Z]{2})(?:\s(?P<zip>[0-9]{5})(?:-(?P<four>[0-9]{4}))?)(?![\w-])")

@@ -157,6 +157,7 @@ TABLE = """
     w/ Dr. Lee | with Doctor Lee
     approx. 5 lbs. | approximately five pounds.
     info@brightsmile.com | info at brightsmile dot com
+    24care@x.com | twenty-four care at x dot com
     jo.smith24@a-b.co.uk | jo dot smith twenty-four at a dash b dot co dot U K
     https://www.BrightSmile.com/book?id=5. | Bright Smile dot com slash book.
     brightsmile.com. | brightsmile dot com.
