@@ -14,12 +14,13 @@ import structlog
 import trio
 
 from engine.actors.agent import Agent, AgentPolicy
-from engine.actors.pacer import Clip, Pacer
+from engine.actors.pacer import HOLD_TONE, Clip, Pacer
 from engine.actors.stt import STT
 from engine.actors.turn_detector import TurnDetector
 from engine.call import INBOXES, ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec import twilio
 from engine.codec.telephony import RATE_HZ
+from engine.codec.tones import hold_tone
 from engine.codec.wire import shortened
 from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
@@ -271,6 +272,7 @@ class Reception:
         toolbox = self.businesses.toolbox_for(tenant.tools, tenant.clinic or {}, call=context)
         texts = tenant.spoken_clips
         clips = {name: Clip(text=texts[name], audio=audio) for name, audio in team.clips.items()}
+        clips[HOLD_TONE] = Clip(text="", audio=hold_tone())
         pacing = attrs.evolve(settings.pacing, away_s=self._voice_s(tenant), pause_s=tenant.speech.pause_s)
         return Plan(
             stream_sid=start.stream_sid,

