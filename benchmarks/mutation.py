@@ -25,6 +25,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -34,10 +35,12 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TextIO, TypeAlias
 
 import attrs
 import hypothesis
@@ -54,11 +57,11 @@ KILLED: Final = "killed"
 SURVIVED: Final = "survived"
 TOO_LONG: Final = "took too long"
 
-LEAST_LIMIT_S: Final = 10.0
+LEAST_LIMIT_S: Final = 20.0
 """Any change may take this long; one whose tests take five times as long as they should has made a loop endless."""
 
 PYTEST: Final = (
-    *("-x", "-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-x", "-q", "-s", "--tb=no", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "no:xdist"),
     "--hypothesis-profile=mutation",
     "-Wignore::pytest.PytestAssertRewriteWarning",  # all of it is imported already: that is the point
 )
@@ -104,12 +107,14 @@ Place = tuple[str | int, ...]
 class Mutant:
     """A core with one thing changed.
 
-    within: the function, class or field that the change is in. change: what stood there, and what stands there now.
+    within: the function, class or field that the change is in. function: the function, where it is the code of one.
+    change: what stood there, and what stands there now.
     place, new: where in the tree, and the node to be put there; None takes the node out of its list.
     """
 
     line: int
     within: str
+    function: str
     change: str
     place: Place
     new: ast.AST | None
@@ -142,35 +147,43 @@ def mutants(tree: ast.Module, defaults: Callable[[str], frozenset[str]]) -> list
     # One that reads the same twice in a line is two: tell them apart.
     seen: dict[str, int] = {}
     told: list[Mutant] = []
-    for mutant in sorted(_within(tree, (), "", defaults), key=lambda each: each.line):
+    for mutant in sorted(_within(tree, defaults), key=lambda each: each.line):
         seen[mutant.name] = seen.get(mutant.name, 0) + 1
         count = seen[mutant.name]
         told.append(mutant if count == 1 else attrs.evolve(mutant, change=f"{mutant.change} ({count})"))
     return told
 
 
-def _within(node: ast.AST, place: Place, within: str, defaults: Callable[[str], frozenset[str]]) -> Iterator[Mutant]:
+def _within(
+    node: ast.AST, defaults: Callable[[str], frozenset[str]], place: Place = (), within: str = "", function: str = ""
+) -> Iterator[Mutant]:
+    own = function
     match node:
         case ast.ClassDef(bases=[ast.Attribute(attr="Enum")]):
             return  # a member's value is a name for people
-        case ast.AnnAssign(annotation=ast.Name(id="TypeAlias")):
+        case ast.AnnAssign(annotation=ast.Name(id="TypeAlias")) | ast.Assign(value=ast.Call(func=ast.Name("TypeVar"))):
             return
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+        case ast.FunctionDef(name=name):
             within = f"{within}.{name}".lstrip(".")
+            own = function or within
+        case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            within = f"{within}.{name}".lstrip(".")
+        case ast.Assign(targets=[ast.Name(id=name)]) if not within:
+            within = name
         case _:
             pass
     for new, part, change in _changes(node, defaults):
         line = getattr(node, "lineno", 0) or getattr(new, "lineno", 0)
-        yield Mutant(line=line, within=within, change=change, place=(*place, *part), new=new)
+        inside = own if part[0] == "body" else function
+        yield Mutant(line=line, within=within, function=inside, change=change, place=(*place, *part), new=new)
     for name, value in ast.iter_fields(node):
         if name in _NOT_RUN or (isinstance(node, ast.keyword) and node.arg == "repr"):
             continue
-        if isinstance(value, ast.AST):
-            yield from _within(value, (*place, name), within, defaults)
-        elif isinstance(value, list):
-            for position, each in enumerate(value):
-                if isinstance(each, ast.AST):
-                    yield from _within(each, (*place, name, position), within, defaults)
+        inside = own if name == "body" else function
+        for position, each in enumerate(value) if isinstance(value, list) else ((None, value),):
+            if isinstance(each, ast.AST):
+                part = (name,) if position is None else (name, position)
+                yield from _within(each, defaults, (*place, *part), within, inside)
 
 
 def _changes(node: ast.AST, defaults: Callable[[str], frozenset[str]]) -> Iterator[tuple[ast.AST | None, Place, str]]:
@@ -358,9 +371,8 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         del fullname
         return self._code
 
-    def get_source(self, fullname: str) -> str:
-        del fullname
-        return ast.unparse(self._core.tree)
+    def get_source(self, fullname: str) -> None:
+        """Return nothing: what is in the file is another."""
 
 
 def _tested(core: Core, code: CodeType, extra: Sequence[str] = ()) -> int:
@@ -413,8 +425,92 @@ def _prepared(core: Core) -> None:
         raise RuntimeError(f"what should not know of it imports {core.module}")
 
 
+Work: TypeAlias = Callable[[], int]
+"""What a fork does; its status is 0 where nothing was noticed."""
+
+
+def _raced(work: Iterable[tuple[int, Work]], jobs: int, limit_s: float) -> Iterator[tuple[int, str]]:
+    """Have so many forks at a time do the work, and yield what came of each."""
+    waiting = iter(work)
+    running: dict[int, tuple[int, float]] = {}
+    while True:
+        for each, do in itertools.islice(waiting, jobs - len(running)):
+            running[_forked(do)] = (each, time.monotonic())
+        if not running:
+            return
+        for child, (each, since) in list(running.items()):
+            ended, raw = os.waitpid(child, os.WNOHANG)
+            if ended:
+                yield each, KILLED if os.waitstatus_to_exitcode(raw) else SURVIVED
+            elif time.monotonic() - since > limit_s:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                yield each, TOO_LONG
+            else:
+                continue
+            del running[child]
+        time.sleep(0.002)
+
+
+@attrs.frozen
+class _Host:
+    """A plugin of pytest that has each fork of a session run its tests with one function of the core changed.
+
+    told: where the number of each change that was noticed, or took too long, is written.
+    """
+
+    core: Core
+    wanted: Mapping[int, Mutant]
+    jobs: int
+    limit_s: float
+    told: TextIO
+    forked: list[bool] = attrs.field(factory=list)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run the tests once for each change; in a fork, leave it to pytest."""
+        if self.forked:
+            return None
+        gc.freeze()
+        module = sys.modules[self.core.module]
+        work = ((number, partial(self._tested, session, module, each)) for number, each in self.wanted.items())
+        for number, outcome in _raced(work, self.jobs, self.limit_s):
+            if outcome != SURVIVED:
+                print(number, outcome, file=self.told, flush=True)
+        return True
+
+    def _tested(self, session: pytest.Session, module: ModuleType, mutant: Mutant) -> int:
+        self.forked.append(True)
+        _replaced(module, mutant, mutant.of(self.core.tree))
+        with suppress(session.Failed, session.Interrupted):
+            session.config.hook.pytest_runtestloop(session=session)
+        return int(session.testsfailed > 0)
+
+
+def _replaced(module: ModuleType, mutant: Mutant, code: CodeType) -> None:
+    """Give a function that is in use the changed code."""
+    owner: Any = module
+    *owners, name = mutant.function.split(".")
+    for each in owners:
+        owner = getattr(owner, each)
+    kept = vars(owner)[name]
+    function: Any = kept.fget if isinstance(kept, property) else kept
+    function.__code__ = next(each for each in _codes(code) if each.co_qualname == mutant.function)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
+
+
 def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
-    """Yield what became of each changed core, as it is known."""
+    """Yield what became of each changed core, as it is known.
+
+    A change inside a function is first tried in a session that has the tests imported. What survives that, and what is
+    changed elsewhere, is imported with all that is made of it as the tests are.
+    """
     _prepared(core)
     gc.freeze()
     began = time.monotonic()
@@ -423,24 +519,40 @@ def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[
     if status:
         raise RuntimeError(f"the tests of {core.name} fail on what is not changed: pytest says {status}")
     limit_s = max(LEAST_LIMIT_S, 5 * (time.monotonic() - began))
-    waiting = list(reversed(wanted))
-    running: dict[int, tuple[Mutant, float]] = {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            mutant = waiting.pop()
-            code = mutant.of(copy.deepcopy(core.tree))
-            running[_forked(lambda code=code: _tested(core, code))] = (mutant, time.monotonic())  # type: ignore[misc]
-        for child, (mutant, since) in list(running.items()):
-            ended, raw = os.waitpid(child, os.WNOHANG)
-            if ended:
-                del running[child]
-                yield mutant, KILLED if os.waitstatus_to_exitcode(raw) else SURVIVED
-            elif time.monotonic() - since > limit_s:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                del running[child]
-                yield mutant, TOO_LONG
-        time.sleep(0.003)
+    left = dict(enumerate(wanted))
+    for stage in core.stages:
+        hosted = {number: each for number, each in left.items() if each.function}
+        for number, outcome in _hosted(core, hosted, stage, jobs, limit_s):
+            yield left.pop(number), outcome
+
+    def imported(mutant: Mutant) -> int:
+        return _tested(core, mutant.of(core.tree))
+
+    work = [(number, partial(imported, each)) for number, each in left.items()]
+    for number, outcome in _raced(work, jobs, limit_s):
+        yield left[number], outcome
+
+
+def _hosted(
+    core: Core, wanted: Mapping[int, Mutant], stage: Sequence[str], jobs: int, limit_s: float
+) -> Iterator[tuple[int, str]]:
+    """Yield which of these changes a stage of the tests notices."""
+    reading, writing = os.pipe()
+
+    def host() -> int:
+        with os.fdopen(writing, "w") as told:
+            plugin = _Host(core, wanted, jobs, limit_s, told)
+            return int(pytest.main([*PYTEST, f"--rootdir={ROOT}", *stage], plugins=[plugin]))
+
+    child = _forked(host)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        for line in told:
+            number, outcome = line.rstrip().split(" ", 1)
+            yield int(number), outcome
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise RuntimeError(f"the tests of {core.name} could not be begun: pytest says {status}")
 
 
 def _defaults(core: Core) -> Callable[[str], frozenset[str]]:

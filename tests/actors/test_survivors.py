@@ -49,6 +49,11 @@ def test_speech_that_a_bare_core_takes_up_began_when_it_did() -> None:
     assert [(round(each.from_s, 3), round(each.to_s, 3)) for each in told] == [(2.0, 2.1)]
 
 
+def test_each_speech_of_a_call_is_told_to_last_from_its_own_beginning() -> None:
+    told = only(SpeechLasted, sent(TwilioIO(policy=SpeechPolicy(lasted_s=0.2)), *frames("." * 50 + "#" * 15)))
+    assert [(round(each.from_s, 3), round(each.to_s, 3)) for each in told] == [(1.0, 1.2)]
+
+
 # TTS.
 
 
