@@ -171,6 +171,7 @@ TABLE = """
     21st–23rd | twenty-first to twenty-third
     1,234 | one thousand two hundred thirty-four
     1,000,000 | one million
+    12,345,678,901,234,567 | one two three four five six seven eight nine zero one two three four five six seven
     12345 | one two three four five
     12000 | twelve thousand
     007 | zero zero seven

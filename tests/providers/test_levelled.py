@@ -20,10 +20,10 @@ SECOND = 8000
 
 
 def speech(level_db: float, seconds: float = 1.0) -> bytes:
-    """Syllables: 0.2 s of a tone at a level, and 0.05 s of near silence."""
+    """Syllables: 0.2 s of a tone at a level, and 0.05 s of breath."""
     at = np.arange(round(seconds * SECOND))
     tone = np.sin(2 * np.pi * 300 * at / SECOND) * math.sqrt(2) * 32_768 * 10 ** (level_db / 20)
-    tone[at % 2000 >= 1600] *= 0.005
+    tone[at % 2000 >= 1600] *= 0.02
     return mulaw.encode(np.clip(tone, -32_000, 32_000).round().astype(np.int16))
 
 
@@ -159,6 +159,16 @@ async def test_a_short_clip_is_levelled_as_the_voice_is() -> None:
     await levelled.render("A long one.")
     voice.audio = speech(-34.0, 0.3)
     assert level_db(await levelled.render("Hm.")) == pytest.approx(-28.0, abs=0.6)
+
+
+async def test_a_short_clip_is_not_clipped_by_the_gain_of_a_soft_voice() -> None:
+    voice = FixedVoice(speech(-36.0, 80.0))
+    levelled = Levelled(voice)
+    await levelled.render("A long one.")
+    voice.audio = speech(-9.0, 0.3)
+    clip = await levelled.render("Hey!")
+    assert peak(voice.audio) < peak(clip) < 30_000
+    assert level_db(clip) == pytest.approx(level_db(voice.audio) + 4.5, abs=0.6)
 
 
 async def test_a_clip_of_nothing_is_nothing() -> None:
