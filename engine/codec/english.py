@@ -181,8 +181,8 @@ def _groups(groups: list[str], ext: str = "") -> str:
 def _telephone(place: _Place) -> str | None:
     area = re.sub("[^0-9]", "", place["area"])
     if area in _TOLL_FREE:
-        one = "one, " if place["one"][:1] == "1" else ""
-        return f"{one}{words.DIGITS[area[0]]} hundred, {_groups([place['mid'], place['last']], place['ext'])}"
+        trunk = "one, " if place["one"][:1] == "1" else ""
+        return f"{trunk}{words.DIGITS[area[0]]} hundred, {_groups([place['mid'], place['last']], place['ext'])}"
     one = ["1"] if place["one"][:1] == "1" else []
     return _groups([*one, area, place["mid"], place["last"]], place["ext"])
 
