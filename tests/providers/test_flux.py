@@ -421,9 +421,8 @@ def test_a_long_turn_is_final_piece_by_piece_and_each_word_once() -> None:
     finals = [each for each in told if each.is_final]
     assert " ".join(each.text for each in finals) == " ".join(f"w{at}" for at in range(50))
     assert [each.speech_final for each in finals] == [False, False, False, False, True]
-    assert [shown(each) for each in tell(turns, info("EndOfTurn", 1, 53.0, word("So", 52.0, 52.5)))] == [
-        ("So", "final finished")
-    ]
+    (last,) = tell(turns, info("EndOfTurn", 1, 53.0, transcript="So.", words=[]))
+    assert shown(last) == ("So.", "final finished")
 
 
 @pytest.mark.parametrize("ended", [True, False])
