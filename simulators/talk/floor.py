@@ -109,16 +109,16 @@ def _call(steps: list[Step]) -> Scenario:
 
 
 def _leaving(sounds: Sequence[Step], dice: random.Random) -> list[Step]:
-    """Three sounds to each answer."""
+    """Four sounds to each answer, which is heard to its end."""
     steps: list[Step] = []
     for count, sound in enumerate(sounds):
-        if count % 3 == 0:
+        if count % 4 == 0:
             steps += [Listen(silence_s=0.8, timeout_s=25.0)] if count else []
             steps.append(Say(text=dice.choice(_ASKS)))
         else:
             steps.append(Wait(seconds=1.0))
         steps += [Interrupt(after_s=round(dice.uniform(0.3, 2.0), 2), timeout_s=5.0), sound]
-    return [*steps, Wait(seconds=2.5)]
+    return [*steps, Listen(silence_s=0.8, timeout_s=25.0)]
 
 
 def _taking(texts: Sequence[str], dice: random.Random) -> list[Step]:

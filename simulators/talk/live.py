@@ -27,9 +27,12 @@ WRITTEN_S: Final = 1.0
 """After a call's end, until its last rows are in the store."""
 
 STALE_S: Final = 0.1
-"""Sound that comes so soon after a `clear` had been made before it: nobody answers in that time, or goes on."""
+STALE_LESS_S: Final = 0.2
+"""Sound that comes so soon after a `clear`, and no more than this of it, was on its way before it. An agent that goes
+on, or answers, sends its whole lead at once."""
 
 _GAP_S: Final = 0.05
+_LEAD_WITHIN_S: Final = 0.5
 _EARLY_S: Final = 0.3
 _STILL_THERE: Final = "Are you still there?"
 _ONE_MOMENT: Final = "One moment, please."
@@ -224,14 +227,15 @@ def _replies(
     heard = {key: Heard(words=len(text), reached=0) for key, text in texts.items()}
     starts = sorted(began.values())
     for each in said:
-        whole = plain(f"{each.text} {each.unheard}")
+        text = each.text.removeprefix(_ONE_MOMENT)  # which is no part of any reply
+        whole = plain(f"{text} {each.unheard}")
         key = max(texts, key=lambda key: _same(texts[key], whole))
         if not _same(texts[key], whole):
             continue
         at_s = began.get(each.turn, 0.0 if each.turn == 0 else math.inf)
         next_s = min((other for other in starts if other > at_s), default=math.inf)
         mine = [stretch for stretch in agent if at_s <= stretch.start_s + _GAP_S and stretch.start_s < next_s]
-        reached = min(len(plain(each.text)), len(texts[key]))
+        reached = min(len(plain(text)), len(texts[key]))
         if not reached and heard[key].reached:
             continue
         heard[key] = Heard(
@@ -254,8 +258,13 @@ def _same(text: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _stale_s(record: CallRecord) -> float:
-    cleared = [each.at_s * RATE_HZ for each in record.all_of(Cleared)]
-    stale = sum(
-        each.length for each in record.deliveries if any(at < each.came_at <= at + STALE_S * RATE_HZ for at in cleared)
-    )
-    return round(stale / RATE_HZ, 3)
+    stale_s = 0.0
+    for cleared in record.all_of(Cleared):
+        came = [
+            (each.came_at / RATE_HZ - cleared.at_s, each.length / RATE_HZ)
+            for each in record.deliveries
+            if 0 < each.came_at / RATE_HZ - cleared.at_s < _LEAD_WITHIN_S
+        ]
+        if sum(length_s for _, length_s in came) <= STALE_LESS_S:
+            stale_s += sum(length_s for after_s, length_s in came if after_s <= STALE_S)
+    return round(stale_s, 3)

@@ -240,7 +240,7 @@ async def _play(scenario: Scenario, seed: int) -> Account:
     ear = Listening(patient=True)
     phone = VirtualPhone(ear=ear, chunk_frames=_CHUNK_FRAMES)
     if scenario.noise is not None and scenario.noise.kind == "voices" and scenario.noise.snr_db < _LOUD_DB:
-        phone.hush = tone.noise(1, "|")
+        phone.hush = _radio(dice, ceaseless=scenario.noise.snr_db < _CEASELESS_DB)
     caller = await prepare(scenario.caller, Throat(), noise=noise, level=level)
     archive, mind, tools = VirtualArchive(), Mind(replies=scenario.agent), Tools.of(scenario.agent)
     turns, agent = policies(scenario)
@@ -277,8 +277,23 @@ async def _play(scenario: Scenario, seed: int) -> Account:
     return _account(scenario, hand, call, archive, tools=tools, mind=mind, hung=hung, before=before)
 
 
-_LOUD_DB: Final = 12.0
-"""A radio this far below the voice is one to a voice activity detector too."""
+_LOUD_DB: Final = 20.0
+"""A radio this far below the voice is one to a voice activity detector too, now and then."""
+
+_CEASELESS_DB: Final = 12.0
+"""And this far below, always."""
+
+
+def _radio(dice: random.Random, *, ceaseless: bool) -> tuple[bytes, ...]:
+    """Return half a minute of a radio: of no word that a recogniser would make out."""
+    frames: list[bytes] = []
+    while len(frames) * FRAME_S < _RADIO_S:
+        frames += [tone.noise(1, "|")] * dice.randint(10, 90)
+        frames += [] if ceaseless else [tone.SILENT_FRAME] * dice.randint(5, 40)
+    return tuple(frames)
+
+
+_RADIO_S: Final = 30.0
 
 
 async def _call(caller: PreparedCaller, hand: Handset) -> None:

@@ -13,7 +13,8 @@ _TENS: Final = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy"
 
 def spoken(text: str) -> list[str]:
     """Return a text's words without case and punctuation; digits one by one, but numbers below a hundred as said."""
-    text = re.sub(r"(?<=\d)[-.,:](?=\d)", " ", text.lower().replace("’", "'").replace("-", " "))
+    text = text.lower().replace("’", "'").replace("good-bye", "goodbye").replace("-", " ")
+    text = re.sub(r"(?<=\d)[-.,:](?=\d)", " ", text)
     words = re.sub(r"[^\w' ]", " ", text).split()
     return [said for word in words for said in _said(word.strip("'"))]
 

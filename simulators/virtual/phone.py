@@ -21,7 +21,7 @@ class VirtualPhone:
 
     ear: what the caller made out, word by word. clears: when the engine had the buffer dropped.
     sounds: from when, by the stream, until when the caller made one.
-    hush: what the caller's side sends while nobody there speaks: a frame.
+    hush: what the caller's side sends while nobody there speaks: frames, over and over.
     """
 
     stream_sid: str = "MZ" + "0" * 32
@@ -29,7 +29,7 @@ class VirtualPhone:
     ear: tone.Ear = attrs.field(factory=lambda: tone.Ear(patient=True))
     clears: list[float] = attrs.field(factory=list)
     sounds: list[tuple[float, float]] = attrs.field(factory=list)
-    hush: bytes = tone.SILENT_FRAME
+    hush: tuple[bytes, ...] = (tone.SILENT_FRAME,)
     closed: bool = False
     # When the last frame with sound in it was played, and when the caller's last one was sent.
     heard_at: float = -1.0
@@ -53,7 +53,7 @@ class VirtualPhone:
             self._play()
             audio = b""
             for _ in range(self.chunk_frames):
-                frame = self._speech.popleft() if self._speech else self.hush
+                frame = self._speech.popleft() if self._speech else self.hush[self._frames % len(self.hush)]
                 self._frames += 1
                 audio += frame
                 if tone.voiced(frame):
