@@ -17,18 +17,19 @@ import trio
 from trio._core import _run as scheduler
 from trio.testing import MockClock
 
-from engine.actors.agent import REPEAT, Agent, AgentPolicy
+from engine.actors.agent import OVERHEARD, REPEAT, Agent, AgentPolicy
 from engine.actors.pacer import Clip, Pacer
 from engine.actors.turn_detector import TurnDetector, TurnPolicy
 from engine.call import ActorPolicy, Call, CallPolicy, Cores, Plan
 from engine.codec.spoken import Diction
 from engine.loop import Kind, Loop, Remedy, StepRaised
 from engine.messages.caller import CallerAudio, LineClosed, MarkEcho, SpeechStarted, SpeechStopped
-from engine.messages.conversation import CallerSaid
+from engine.messages.conversation import CallerSaid, Entry, Noted
 from engine.messages.line import LineAudio, LineEnded, LineMark
 from engine.messages.model import AskModel, CancelModel, ModelEnded, ModelFailed, ModelText, ModelToolCall, ToolReturned
 from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript
+from engine.messages.records import Counted
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, Synthesised, SynthesisEnded
@@ -89,6 +90,7 @@ class NotedCall(Call):
         if not hasattr(self, "notes"):
             self.notes: list[str] = []
             self.notices: list[float] = []
+            self.resumes: list[float] = []
             self.losses: list[Lost] = []
             self.shown: list[AskModel] = []
             self.model_deaths = 0
@@ -123,6 +125,12 @@ class NotedCall(Call):
             return asked
 
         return {**ports, "model": model}
+
+    def _counted(self, counted: object) -> None:
+        """Note when an agent that was held goes on."""
+        if isinstance(counted, Counted) and counted.name == "resumes":
+            self.resumes.append(self.clock())
+        super()._counted(counted)
 
     def _lost(self, name: str, edge: Edge, why: str) -> None:
         self.losses.append(Lost(actor=name, what=edge.message, at_s=self.clock()))
@@ -298,11 +306,12 @@ class _Playing:
             utterances=tuple(caller.said),
             repeated=caller.repeated,
             in_vain=caller.in_vain,
-            got=tuple(word for each in conversation if isinstance(each, CallerSaid) for word in each.text.split()),
+            got=tuple(word for each in conversation for word in _given(each)),
             heard=tuple(phone.words()),
             heard_s=tuple((word.start_s, word.end_s) for word in phone.ear.words),
             gaps=phone.ear.gaps,
             clears=tuple(phone.clears),
+            resumes=tuple(call.resumes),
             sounds=tuple(phone.sounds),
             conversation=tuple(conversation),
             runs=tools.runs,
@@ -322,6 +331,16 @@ class _Playing:
             model_deaths=call.model_deaths,
             notes=tuple(call.notes),
         )
+
+
+def _given(entry: Entry) -> list[str]:
+    """Return the caller's words in an entry: those of a turn, and those that left the agent the floor."""
+    if isinstance(entry, CallerSaid):
+        return entry.text.split()
+    before, after = OVERHEARD.split("{text}")
+    if isinstance(entry, Noted) and entry.text.startswith(before):
+        return entry.text.removeprefix(before).removesuffix(after).split()
+    return []
 
 
 async def _give_up(scope: trio.CancelScope, after_s: float) -> None:

@@ -1,5 +1,6 @@
 """What became of a virtual call, and a judge that says in sentences what went wrong in it."""
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +29,7 @@ from simulators.virtual.script import (
     MakeNoise,
     VirtualScript,
     answer,
+    is_nod,
 )
 
 PROMPT_S = 0.5
@@ -38,6 +40,9 @@ LATE_CUT_S = 1.0
 
 VENDOR_AWAY_S = 8.0
 """So much later words may be recognised if the recogniser was away."""
+
+AGAIN_WORDS = 4
+"""So many words are said again after a hold, at most: 0.3 s of them, from the beginning of the first."""
 
 NOTICE_S = 3.0
 """The caller is asked to repeat within this time: between two pieces of an answer."""
@@ -60,6 +65,7 @@ class Outcome:
         from when to when each.
     lost: messages set aside or dropped, by edge. bare: how many bare cores took over. losses: both, with their times.
     notices: when the caller was to be asked to repeat. clears: when the line's buffer was dropped.
+    resumes: when an agent that was held was told to go on.
     sounds: from when to when the caller made one. shown: what the model was asked.
     """
 
@@ -74,6 +80,7 @@ class Outcome:
     heard_s: tuple[tuple[float, float], ...]
     gaps: int
     clears: tuple[float, ...]
+    resumes: tuple[float, ...]
     sounds: tuple[tuple[float, float], ...]
     conversation: tuple[Entry, ...]
     runs: dict[str, int]
@@ -119,12 +126,26 @@ class Outcome:
 
     @property
     def broken_in(self) -> bool:
-        """Whether the caller's words or noises may have cut the agent: one word over it does not."""
+        """Whether the caller's words or noises may have cut the agent."""
         return any(
-            (isinstance(step, BreakIn) and len(step.words) > 1)
+            (isinstance(step, BreakIn) and not is_nod(step.words))
             or (isinstance(step, MakeNoise) and step.frames * FRAME_S >= BARGE_S)
             for step in self.script.steps
         )
+
+    @property
+    def heard_once(self) -> tuple[str, ...]:
+        """What was heard, without what was said again after a hold: the word that was cut by it, and some before it."""
+        heard = list(self.heard)
+        starts = [start_s for start_s, _ in self.heard_s]
+        for at_s in reversed(self.resumes):
+            at = bisect.bisect_left(starts, at_s - FRAME_S)
+            before, after = heard[:at], heard[at:]
+            if before[-1:] == [tone.GARBLED]:
+                before.pop()
+            again = next((size for size in range(AGAIN_WORDS, 0, -1) if before[-size:] == after[:size]), 0)
+            heard = before + after[again:]
+        return tuple(heard)
 
     @property
     def cut_short(self) -> bool:
@@ -225,7 +246,7 @@ def _runs(outcome: Outcome) -> Iterator[str]:
 
 def _twice(outcome: Outcome) -> Iterator[str]:
     new = set(outcome.said) - {"book", "bye"}
-    for what, words in (("the agent got", outcome.got), ("the caller heard", outcome.heard)):
+    for what, words in (("the agent got", outcome.got), ("the caller heard", outcome.heard_once)):
         plain = [word.strip(",.") for word in words]
         for word in new:
             count = plain.count(word if words is outcome.got else f"{word}o")
@@ -279,14 +300,14 @@ def _heard(
     outcome: Outcome, said: dict[int, str], cut: set[int], whole: dict[int, str], *, broken_in: bool
 ) -> Iterator[str]:
     # A voice that dies within the Pacer's lead leaves the beginning of a word on the line: it is heard, then the whole.
-    heard = [word for word in _without_wait(outcome.heard) if word != tone.GARBLED or not outcome.voice_deaths]
+    heard = [word for word in _without_wait(outcome.heard_once) if word != tone.GARBLED or not outcome.voice_deaths]
     at = 0
     for turn in sorted(said):
         words = said[turn].split()
         if turn not in cut:
             there = heard[at : at + len(words)]
             # A break-in that crosses the end may clip the last frame of the last word.
-            garbled = tone.GARBLED in outcome.heard and there[:-1] == words[:-1]
+            garbled = tone.GARBLED in outcome.heard_once and there[:-1] == words[:-1]
             if broken_in and garbled and outcome.voice_deaths and there != words:
                 at -= 1  # it was left out above
             elif there != words and not (broken_in and there == [*words[:-1], tone.GARBLED]):
@@ -361,7 +382,7 @@ def show(name: str, outcome: Outcome) -> str:
         f"said  {' '.join(outcome.said)}",
         f"got   {' '.join(outcome.got)}",
         f"heard {' '.join(outcome.heard)}",
-        f"gaps {outcome.gaps}, clears {outcome.clears}, notices {outcome.notices}",
+        f"gaps {outcome.gaps}, clears {outcome.clears}, resumes {outcome.resumes}, notices {outcome.notices}",
         f"lost {outcome.lost}, bare {outcome.bare}",
         f"ended by {outcome.reason!r} after {outcome.ended_at:.1f} s",
         *(f"WRONG: {each}" for each in wrongs(outcome)),

@@ -5,13 +5,14 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import TypeAlias, assert_never
 
 import attrs
 import trio
 
+from engine.codec.grammar import ENGLISH, Claim
 from simulators.audio import FRAME_S
 from simulators.virtual.phone import VirtualPhone
 
@@ -95,8 +96,8 @@ class End(Enum):
 
 Step: TypeAlias = Say | BreakIn | MakeNoise | Press | BeSilent
 
-BARGE_S = 0.6
-"""A noise as long as that cuts the agent short."""
+BARGE_S = 1.5
+"""A noise as long as that cuts the agent short; a shorter one holds it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +109,11 @@ class VirtualScript:
     hang_up_at: float = math.inf
     # The scope around the whole call is cancelled then.
     cancel_at: float = math.inf
+
+
+def is_nod(words: Sequence[str]) -> bool:
+    """Whether words over the agent leave it the floor."""
+    return ENGLISH.claim(" ".join(words)) is Claim.BACKCHANNEL
 
 
 def vocabulary_of_a_call() -> Iterator[str]:
@@ -224,19 +230,21 @@ class VirtualCaller:
                 await trio.sleep(0.06)
 
     async def _answered(self, before: int) -> None:
-        """Hear the answer out; say something once more if asked to, or if nothing comes."""
+        """Hear the answer out; say something once more if asked to, or if nothing comes. A nod has no answer."""
         asked = before
+        asking = next(words for _, words in reversed(self.said) if not is_nod(words))
         with trio.move_on_after(10.0) as late:
             while True:
                 await trio.sleep(0.12)
                 words = [word.text for word in self.phone.ear.words[asked:]]
                 plain = [word.strip(",.") for word in words]
-                mine = f"{self.said[-1][1][-1]}o"
+                mine = f"{asking[-1]}o"
                 if mine in plain and LAST_WORD in words[plain.index(mine) :] and not self.phone.hearing:
                     return
                 if not self.phone.hearing and not self.phone.speaking and _AGAIN & set(words):
                     asked = len(self.phone.ear.words)
                     self.repeated += 1
                     await trio.sleep(0.2)
-                    self._say((next(self.vocabulary), next(self.vocabulary)))
+                    asking = (next(self.vocabulary), next(self.vocabulary))
+                    self._say(asking)
         self.in_vain += late.cancelled_caught

@@ -529,6 +529,13 @@ def hesitates(script: VirtualScript, dice: random.Random) -> VirtualScript:
     return attrs.evolve(script, steps=tuple(says), end=End.CALLER)
 
 
+def uneager(plan: Plan) -> Plan:
+    """Return the plan with a model that is asked when the turn has ended: a tool then runs before its request ends."""
+    core = plan.cores.turn_detector
+    patient_core = attrs.evolve(core, policy=attrs.evolve(core.policy, eager=False))
+    return attrs.evolve(plan, cores=attrs.evolve(plan.cores, turn_detector=patient_core))
+
+
 def books(script: VirtualScript, dice: random.Random) -> VirtualScript:
     return attrs.evolve(script, steps=(Say(words=("book", "qa")), Say(words=("qb", "book")), *script.steps[-1:]))
 
@@ -558,7 +565,7 @@ class Row:
 ROWS = (
     Row("a message is let go when it was handled, not before", LetsGoFirst, at_words),
     Row("effects are handed out without a checkpoint", Pauses, cancels),
-    Row("a tool runs in the call's nursery", OwnTools, beside_a_tool, books),
+    Row("a tool runs in the call's nursery", OwnTools, beside_a_tool, books, replan=uneager, instead=uneager),
     Row(
         "a tick comes after what arrived before it was due",
         Hasty,

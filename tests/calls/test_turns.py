@@ -18,6 +18,9 @@ from simulators.virtual.vendors import VirtualModel, spoken_text
 
 SEEDS = 15
 
+HELD_S = 0.7
+"""The agent falls silent after 0.08 s of sound; lag in every actor on the way does the rest."""
+
 LONG = tuple(f"q{each}" for each in "abcdefghijklmn")
 """An utterance with a long answer."""
 
@@ -51,10 +54,10 @@ def found(outcomes: list[Outcome], besides: Callable[[Outcome], str | None] = la
 
 def uncut(outcome: Outcome) -> str | None:
     cut = [each for each in outcome.conversation if isinstance(each, AgentSaid) and each.interrupted]
-    return f"cut at {outcome.clears}: {cut}" if outcome.clears or cut else None
+    return f"cut at {outcome.clears}: {cut}" if len(outcome.clears) > len(outcome.resumes) or cut else None
 
 
-def test_one_word_over_a_long_answer_does_not_cut_it_and_is_answered_after_it() -> None:
+def test_an_okay_over_a_long_answer_does_not_cut_it_and_is_not_lost() -> None:
     def steps(dice: random.Random) -> tuple[Say | BreakIn, ...]:
         return Say(words=LONG), BreakIn(words=("okay",), after_words=dice.randint(1, 5))
 
@@ -70,12 +73,14 @@ def test_a_cough_over_the_agent_does_not_cut_it() -> None:
 
 def test_sound_over_the_agent_that_goes_on_cuts_it() -> None:
     def steps(dice: random.Random) -> tuple[Say | MakeNoise, ...]:
-        return Say(words=LONG), MakeNoise(frames=45, after_words=dice.randint(1, 4)), Say(words=("qv", "qw"))
+        return Say(words=LONG), MakeNoise(frames=90, after_words=dice.randint(1, 4)), Say(words=("qv", "qw"))
 
     def late(outcome: Outcome) -> str | None:
         begun_s = outcome.sounds[1][0]
-        cut_s = outcome.clears[0] - begun_s if outcome.clears else None
-        return None if cut_s is not None and 0.599 <= cut_s <= 1.2 else f"it was cut after {cut_s} s"
+        silent_s = outcome.clears[0] - begun_s if outcome.clears else None
+        cut = any(isinstance(each, AgentSaid) and each.interrupted for each in outcome.conversation)
+        prompt = silent_s is not None and silent_s <= HELD_S
+        return None if cut and prompt else f"it was silent after {silent_s} s, and {'' if cut else 'not '}cut"
 
     assert not found(calls(steps), late)
 
