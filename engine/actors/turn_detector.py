@@ -512,7 +512,7 @@ class TurnDetector:
 
     def _hold(self, now: float) -> "Step":
         core = attrs.evolve(self, floor=_HOLDS[self.floor], held_at=now, hold_due=now + self.policy.held_s)
-        return core._idling(now), [Hold(turn=self.turn), Counted(name="holds", amount=1.0)]
+        return core._idling(now), [Hold(turn=self.turn)]
 
     def _resumed(self, now: float) -> "Step":
         core = attrs.evolve(
@@ -522,7 +522,7 @@ class TurnDetector:
             hold_due=NEVER,
             vain=self.vain + 1,
         )
-        return core._idling(now), [Resume(turn=self.turn), Counted(name="resumes", amount=1.0)]
+        return core._idling(now), [Resume(turn=self.turn)]
 
     def _released(self, now: float) -> "Step":
         """Let go of an agent that is held once the sound is over, and what was made of it leaves it the floor."""

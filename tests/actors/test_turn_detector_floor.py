@@ -135,7 +135,7 @@ def test_each_message_leads_from_each_phase_to_where_the_table_says(
 @pytest.mark.parametrize(("to_s", "held"), [(4.57, False), (4.58, True), (4.6, True)])
 def test_so_much_sound_over_the_agent_holds_it(to_s: float, *, held: bool) -> None:
     core, told = ran(SPEAKING, started(4.5), lasted(4.5, to_s))
-    assert told == ([Hold(turn=1), Counted(name="holds", amount=1.0)] if held else [])
+    assert told == ([Hold(turn=1)] if held else [])
     assert core.floor is (Floor.HELD if held else Floor.AGENT)
 
 
@@ -146,7 +146,7 @@ def test_the_policy_says_how_much_sound_that_is() -> None:
 
 
 def test_an_agent_that_was_not_heard_yet_is_kept_from_beginning_by_the_first_sound() -> None:
-    assert sent(PENDING, started(3.5)) == [Hold(turn=1), Counted(name="holds", amount=1.0)]
+    assert sent(PENDING, started(3.5)) == [Hold(turn=1)]
 
 
 def test_sound_that_the_agent_began_to_speak_into_counts_from_there() -> None:
@@ -178,7 +178,7 @@ def test_it_goes_on_once_transcription_has_passed_the_sound_and_found_no_words(
 def test_it_goes_on_when_no_words_have_come_in_the_time_that_a_recogniser_takes() -> None:
     core = after(HELD, stopped(4.8))
     assert core.deadline == pytest.approx(5.4)
-    assert sent(core, (Tick(), 5.4)) == [Resume(turn=1), Counted(name="resumes", amount=1.0)]
+    assert sent(core, (Tick(), 5.4)) == [Resume(turn=1)]
     slow = after(attrs.evolve(HELD, policy=policy(words_s=1.0)), stopped(4.8))
     assert slow.deadline == pytest.approx(5.8)
 
