@@ -292,7 +292,6 @@ class Piece:
             sounds_at=None,
             heard_bytes=heard_bytes,
             marked_bytes=at_bytes,
-            broken_bytes=at_bytes,
         )
         if self.cut is None or self.cut.begun:
             return piece
@@ -858,8 +857,6 @@ class Pacer:
 
     def _hold(self, turn: int, now: float) -> "Step":
         """Be silent, unless all was heard; what was not goes out again at the end of the hold."""
-        if turn <= self._ended_turn:
-            return self, []
         core, effects = self._heard_by(self.buffer.stopped(now))
         if turn <= core._ended_turn:
             return core, effects

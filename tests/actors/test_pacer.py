@@ -274,6 +274,54 @@ def test_a_piece_whose_mark_is_lost_counts_as_heard_two_seconds_after_its_sound(
     assert bool(only(Played, told)) is heard
 
 
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((8000, 16000), [8000, 16000]),  # after the message in which a word ends, a second after the last mark or more
+        ((7999, 9000, 17000, 18000), [9280, 18240]),
+        ((), [12160]),  # without words, after a second and a half
+        ((7000, 21000), [12160, 21120]),
+    ],
+)
+def test_a_mark_follows_a_group_of_words(ends: tuple[int, ...], expected: list[int]) -> None:
+    words = [at(str(end), 0, end) for end in ends]
+    told = sent(SILENT, (sentence(0, "long"), 0.0), (audio(0, b"a" * 24000, *words), 0.0))
+    core = after(SILENT, (sentence(0, "long"), 0.0), (audio(0, b"a" * 24000, *words), 0.0))
+    told += waited(core, 3.0)[1]
+    assert [int(each.name.rpartition(":")[2]) for each in only(SendMark, told)][: len(expected)] == expected
+
+
+def test_a_mark_says_for_certain_how_much_was_heard_whatever_the_time() -> None:
+    words = [at(word, 800 * index, 800 * (index + 1)) for index, word in enumerate(TEN.split())]
+    long = after(SILENT, (sentence(0, TEN), 0.0), (audio(0, SECOND * 2, *words), 0.0))
+    core = waited(long, 0.9)[0]
+    core, told = step(core, MarkEcho(name="0:1:0:8000", at_s=0.0), 0.91)  # a line that plays faster than it should
+    assert told == []
+    assert only(Played, sent(core, (BargedIn(turn=1, at_s=0.92), 0.92))) == [Played(turn=1, heard=TEN, settled=True)]
+
+
+def test_marks_whose_echoes_were_lost_are_waited_for_no_longer() -> None:
+    core = waited(after(SILENT, *said(0, "Yes.", b"y" * 160, 0.0)), 3.0)[0]
+    assert core.buffer.marks == ()
+
+
+@pytest.mark.parametrize(("late_s", "taken"), [(-0.2, 0.0), (0.0, 0.0), (0.3, 0.3), (1.0, 1.0), (1.5, 1.0)])
+def test_how_late_an_echo_is_is_bounded(late_s: float, taken: float) -> None:
+    core = waited(after(SILENT, *said(0, "Yes.", b"y" * 1600, 0.0), *said(1, "No.", SECOND, 0.0)), 0.0)[0]
+    core = after(core, (echo(0), 0.2 + late_s))
+    assert core.buffer.late_s == pytest.approx(taken)
+    assert core.buffer.least_late_s == pytest.approx(taken)
+
+
+def test_a_late_echo_of_an_earlier_stretch_says_nothing_of_this_one() -> None:
+    core = after(SILENT, *said(0, "Yes.", b"y" * 160, 0.0), (echo(0), 0.05), *said(1, "No.", b"n" * 160, 0.1))
+    core = waited(core, 0.5)[0]
+    core = after(core, *said(2, TEN, SECOND, 0.5), (echo(1), 0.6))
+    assert core.buffer.late_s == NEVER
+    told = sent(waited(core, 1.0)[0], (BargedIn(turn=1, at_s=1.0), 1.0))
+    assert only(Played, told) == [Played(turn=1, heard="Yes. No. one two three four five", settled=True)]
+
+
 # Barge-in.
 
 

@@ -236,8 +236,8 @@ def test_a_goodbye_is_not_given_up_while_it_is_held() -> None:
     core = after(held(SPEAKING, 0.9), (bye, 1.0), (RESUME, 5.0))
     assert core.hang_up_due == 15.0
     core = held(SPEAKING, 0.9)
-    core = after(core, (bye, 1.0), *((Hold(turn=1), float(at)) for at in range(2, 20)))
-    assert only(CloseLine, sent(core, (MarkEcho(name="none", at_s=0.0), 20.0))) == []
+    told = sent(core, (bye, 1.0), *((Hold(turn=1), float(at)) for at in range(2, 20)))
+    assert only(CloseLine, told) == []
 
 
 def test_a_goodbye_that_was_heard_when_it_was_to_be_held_closes_the_line() -> None:
@@ -284,20 +284,35 @@ CUT = [(VoiceDied(), 0.42), (AgentAudioTrimmed(turn=1, index=0, keep_bytes=3200)
 NEW = AgentAudio(turn=1, index=0, audio=SOUNDS[2], words=(word(2),))
 
 
+@pytest.mark.parametrize("comes_at", [0.8, 2.8])
 @pytest.mark.parametrize("at", [0.1, 0.41, 0.425, 0.44, 0.46, 0.6])
-def test_a_word_whose_voice_died_is_said_anew_after_a_hold(at: float) -> None:
-    """Whether the hold comes before the death, between it and the trim, or after both."""
+def test_a_word_whose_voice_died_is_said_anew_after_a_hold(at: float, comes_at: float) -> None:
+    """Whether the hold comes before the death, between it and the trim, or after both; however long it lasts."""
     steps = sorted([*CUT, (HOLD, at)], key=lambda each: each[1])
     core = TORN
     for message, now in steps:
         core = after(waited(core, now)[0], (message, now))
     heard = min(at, 0.5)
-    core, told = ran(core, (NEW, 0.8), (AgentAudioEnded(turn=1, index=0), 0.8), (RESUME, 1.0))
-    core, more = waited(core, 3.0)
+    core, told = ran(core, (NEW, comes_at), (AgentAudioEnded(turn=1, index=0), comes_at), (RESUME, 3.0))
+    core, more = waited(core, 5.0)
     played = media([*told, *more]).rstrip(HUSH)
     first = max(each for each in (0, 1) if each * 0.2 <= max(0.0, heard - 0.3))
     assert played == b"".join(SOUNDS[first:3])
-    assert only(Played, sent(core, (BargedIn(turn=1, at_s=3.0), 3.0)))[-1].heard == "one two three"
+    assert only(Played, sent(core, (BargedIn(turn=1, at_s=5.0), 5.0)))[-1].heard == "one two three"
+
+
+def test_a_part_of_a_word_that_was_heard_is_not_taken_for_the_word_that_is_said_anew() -> None:
+    core = after(waited(TORN, 0.49)[0], (HOLD, 0.49), *((each, 0.5) for each, _ in CUT))
+    shorter = attrs.evolve(NEW, audio=SOUNDS[2][:600], words=(Word(text="three", start_s=0.4, end_s=0.475),))
+    told = sent(core, (shorter, 0.8), (BargedIn(turn=1, at_s=0.9), 0.9))
+    assert only(Played, told) == [Played(turn=1, heard="one two", settled=True)]
+
+
+def test_a_dead_voice_is_waited_for_after_a_hold_as_before_it() -> None:
+    core = TORN
+    for message, now in [*CUT, (VoiceDied(), 0.44), (HOLD, 0.46), (RESUME, 1.0)]:
+        core = after(waited(core, now)[0], (message, now))
+    assert waited(core, 5.0)[0].deadline == pytest.approx(core.buffer.until + 25.0, abs=0.5)
 
 
 def test_a_word_that_another_voice_has_gone_on_with_is_played_as_it_was_joined() -> None:
@@ -340,6 +355,13 @@ def test_a_firm_piece_is_told_from_its_first_sound_until_its_last_was_heard() ->
     assert only(Playing, told) == []
     core, told = ran(waited(core, 0.4)[0], (MarkEcho(name="0:1:1", at_s=0.0), 0.41))
     assert only(Playing, told) == [Playing(turn=1, firm=False)]
+
+
+def test_a_hold_tells_nothing_of_what_is_firm() -> None:
+    core = after(SILENT, (PlayClip(turn=0, index=0, clip="greeting", firm=True), 0.0))
+    core, told = ran(core, (Hold(turn=0), 0.1), (PlayNotice(clip="repeat"), 0.2))
+    assert only(Playing, told) == []
+    assert only(Playing, sent(core, (Resume(turn=0), 0.5))) == [Playing(turn=0, firm=False)]  # the notice is not
 
 
 def test_a_firm_clip_is_told_with_the_first_sound() -> None:
@@ -421,6 +443,12 @@ def test_the_hold_tone_is_silent_while_the_agent_is_held_and_before_a_turn_that_
     assert set(media(sent(core, (RESUME, 1.0)))) == {ord("t")}
     cut = after(SILENT, (BargedIn(turn=1, at_s=0.0), 0.0))
     assert ran(cut, (PlayTone(turn=1), 0.1)) == (cut, [])
+
+
+def test_the_hold_tone_is_never_heard_within_a_piece() -> None:
+    core = after(SILENT, (Sentence(turn=1, index=0, text="one two"), 0.0))
+    core = after(core, (AgentAudio(turn=1, index=0, audio=SOUNDS[0], words=(word(0),)), 0.0), (PlayTone(turn=1), 0.1))
+    assert media(waited(core, 3.0)[1]) == b""
 
 
 def test_nobody_waits_longer_for_a_voice_because_of_the_hold_tone() -> None:
