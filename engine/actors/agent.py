@@ -17,7 +17,7 @@ import attrs
 
 from engine.codec.history import Change, History
 from engine.codec.speakable import Speakable
-from engine.codec.spoken import Diction
+from engine.codec.spoken import Diction, Spoken
 from engine.codec.wording import is_of_phrase, is_same
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
@@ -633,8 +633,7 @@ class Agent:
         if self.tone_due > now:
             return self, []
         turn = self._question() if self.reply is None else self.reply.turn
-        waits = bool(self.tools) and turn > self.answered
-        return attrs.evolve(self, tone_due=NEVER), [PlayTone(turn=turn)] if waits else []
+        return attrs.evolve(self, tone_due=NEVER), [PlayTone(turn=turn)] if turn > self.answered else []
 
     # The caller's side.
 
@@ -688,7 +687,7 @@ class Agent:
         effects: list[object] = [self._clip(turn, 0, clip), ReplyEnded(turn=turn, pieces=1)]
         return _chain(
             core._unexpected(),
-            lambda core: core._said(turn, self.policy.phrases[clip], now),
+            lambda core: core._said_clip(turn, clip, now),
             lambda core: (core, effects),
         )
 
@@ -702,26 +701,24 @@ class Agent:
         if not pieces:
             return self, []
         first = reply.pieces
+        spoken = [self.policy.diction.spoken(text) for text in pieces]
         effects: list[object] = [
-            Sentence(
-                turn=reply.turn,
-                index=first + count,
-                text=self.policy.diction.spoken(text).text,
-                firm=self._is_firm(text),
-            )
+            Sentence(turn=reply.turn, index=first + count, text=spoken[count].text, firm=self._is_firm(text))
             for count, text in enumerate(pieces)
         ]
         if reply.wordless:
             effects.append(Timing(turn=reply.turn, stage="first_clause", at_s=now))
         core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)))
-        says = [lambda core, text=text: core._said(reply.turn, text, now) for text in pieces]
-        return _chain((core, effects), *says)
+        for text, aloud in zip(pieces, spoken, strict=True):
+            core, records = core._said(reply.turn, text, aloud, now)
+            effects += records
+        return core, effects
 
     def _says_clip(self, clip: str, now: float) -> "Step":
         reply = _held(self.reply)
         core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=reply.pieces + 1))
         effects: list[object] = [self._clip(reply.turn, reply.pieces, clip)]
-        return _chain((core, effects), lambda core: core._said(reply.turn, self.policy.phrases[clip], now))
+        return _chain((core, effects), lambda core: core._said_clip(reply.turn, clip, now))
 
     def _clip(self, turn: int, index: int, clip: str) -> PlayClip:
         return PlayClip(turn=turn, index=index, clip=clip, firm=self._is_firm(self.policy.phrases[clip]))
@@ -729,11 +726,15 @@ class Agent:
     def _is_firm(self, text: str) -> bool:
         return is_of_phrase(text, self.policy.firm)
 
-    def _said(self, turn: int, text: str, now: float) -> "Step":
+    def _said_clip(self, turn: int, clip: str, now: float) -> "Step":
+        phrase = self.policy.phrases[clip]
+        return self._said(turn, phrase, self.policy.diction.spoken(phrase), now)
+
+    def _said(self, turn: int, text: str, spoken: Spoken, now: float) -> "Step":
         """Add to the conversation what is being said: nobody waits in silence from now on."""
         tone_due = now + self.policy.tone_s if self.tools else NEVER
         core = attrs.evolve(self, filler_due=NEVER, tone_due=tone_due)
-        return core._changed(self.history.said(turn, text, self.policy.diction.spoken(text), now))
+        return core._changed(self.history.said(turn, text, spoken, now))
 
     def _added(self, entry: Entry, now: float) -> "Step":
         return self._changed(self.history.added(entry, now))

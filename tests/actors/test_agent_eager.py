@@ -210,8 +210,8 @@ def test_a_tool_that_was_asked_for_in_vain_never_runs() -> None:
 
 def test_a_failure_ahead_is_forgotten_and_the_model_is_asked_when_the_turn_ends() -> None:
     failed = ModelFailed(request="r1", reason="gone", vendor="a", kinds=("401", "refused"))
-    core, told = ran(HEADED, (failed, 4.5))
-    assert told == [wasted(1)]
+    core, told = ran(HEADED, (text("r1", "or ten"), 4.5), (failed, 4.5))
+    assert told == [wasted(2)]
     core, told = ran(core, (ENDED, 5.0))
     assert [(each.request, each.without) for each in only(AskModel, told)] == [("r2", ())]
     assert (core.reply is not None, core.failed, core.deadline) == (True, 0, 7.5)
@@ -249,12 +249,12 @@ def test_one_that_has_begun_has_its_time_from_when_the_turn_ended() -> None:
 
 @pytest.mark.parametrize(
     ("came_at", "ended_at", "saved_s"),
-    [(4.5, 5.0, 0.5), (4.5, 9.0, 0.5), (4.5, 4.5, 0.5), (None, 4.25, 0.25), (None, 5.0, 1.0)],
+    [(4.5, 5.0, 0.5), (4.5, 9.0, 0.5), (4.5, 4.75, 0.5), (None, 4.25, 0.25), (None, 5.0, 1.0)],
 )
 def test_what_is_saved_is_the_wait_for_the_first_token_as_far_as_it_is_over(
     came_at: float | None, ended_at: float, saved_s: float
 ) -> None:
-    core = EXPECTING if came_at is None else after(EXPECTING, (text("r1", "Of"), came_at), (text("r1", " so"), 4.5))
+    core = EXPECTING if came_at is None else after(EXPECTING, (text("r1", "Of"), came_at), (text("r1", " so"), 4.75))
     (counted,) = only(Counted, sent(core, (ENDED, ended_at)))
     assert (counted.name, counted.amount) == ("eager_saved_s", saved_s)
 
