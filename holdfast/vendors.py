@@ -16,7 +16,7 @@ import trio
 from engine.messages.errors import ConfigError, ProviderError, ProviderRefused
 from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
-from engine.providers.levelled import Levelled
+from engine.providers.levelled import Levelled, Measured
 from engine.providers.local.script import spoken_number
 from engine.providers.local.vad import FrameVad
 from engine.providers.local.warm import Local, open_local
@@ -113,8 +113,8 @@ class _House:
     model: "ClaudeModel | None" = None
     ears: "dict[str, DeepgramRecogniser | FluxRecogniser]" = attrs.field(init=False, factory=dict)
     voices: "dict[str, ElevenLabsVoice]" = attrs.field(init=False, factory=dict)
-    # All of them, and the embedded ones, at one loudness.
-    levelled: dict[str, Levelled] = attrs.field(init=False, factory=dict)
+    # What was learnt of a voice's loudness is every call's: by its name, and by whom it stands in for.
+    measured: dict[str, Measured] = attrs.field(init=False, factory=dict)
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what serves more than one tenant."""
@@ -193,7 +193,7 @@ class _House:
         """Return who serves a tenant's calls; the clips are still to be rendered."""
         return Team(
             recognisers=tuple([await self._ear(tenant, name) for name in self._names(tenant, "stt")]),
-            voices=tuple([await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
+            voices=self._levelled([await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
             models=tuple([await self._mind(tenant, name) for name in self._names(tenant, "llm")]),
             vad=FrameVad,
             clips={},
@@ -213,15 +213,20 @@ class _House:
         if name == "local":
             assert self.local is not None
             chosen = tenant.voice_at("local", "heart")
-            return self._level(f"{chosen}, {speed}", self.local.voices[chosen].paced(speed))
+            return self.local.voices[chosen].paced(speed)
         spoken = f"{tenant.voice_at('elevenlabs', self.settings.vendors.elevenlabs.voice)}, {tenant.language}, {speed}"
         if spoken not in self.voices:
             self.voices[spoken] = await _in_thread(partial(self._elevenlabs, tenant))
-        return self._level(spoken, self.voices[spoken])
+        return self.voices[spoken]
 
-    def _level(self, name: str, voice: Voice) -> Voice:
-        """Return a voice as loud as all others; what was learnt of its loudness is every call's."""
-        return self.levelled.setdefault(name, Levelled(voice))
+    def _levelled(self, voices: Sequence[Voice]) -> tuple[Voice, ...]:
+        """Return a list's voices, as loud as the first of them; one alone as it is."""
+        if len(voices) == 1:
+            return tuple(voices)
+        first, *others = voices
+        leader = self.measured.setdefault(f"{first.vendor}, {first.voice}", Measured(first))
+        level = {f"{each.vendor}, {each.voice}, {leader.voice}": each for each in others}
+        return (leader, *(self.measured.setdefault(name, Levelled(each, like=leader)) for name, each in level.items()))
 
     async def _mind(self, tenant: Tenant, name: str) -> Model:
         if name == "anthropic":
@@ -268,7 +273,11 @@ class _House:
     async def clips(self, tenant: Tenant, voice: Voice) -> dict[str, bytes]:
         """Return a tenant's clips, from the disk or freshly spoken."""
         folder = Path(self.settings.storage.clips)
-        return await render_clips(tenant.spoken_clips, voice, folder, progress=self.progress, slots=self.slots)
+        clips = await render_clips(tenant.spoken_clips, voice, folder, progress=self.progress, slots=self.slots)
+        if isinstance(voice, Measured):  # what lay on the disk tells as much of it
+            for clip in clips.values():
+                voice.listen(clip)
+        return clips
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

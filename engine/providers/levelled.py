@@ -1,11 +1,12 @@
-"""Levelled: a voice as loud as all others, whoever sells it.
+"""Levelled: a voice as loud as the one that it stands in for, whoever sells them.
 
 Theory of operation. Vendors' voices differ by 10 dB and more, so a caller whose agent changes vendors within a call, or
-who hears a clip of one and a reply of another, would hear it shout or mumble. What comes is measured: of frames of 20
-ms, those that hold speech (as ITU-T P.56 measures: only while there is speech), until a minute of it was heard in all
-calls of the process. The gain is what is missing to the target, in steps of half a decibel: for each, a µ-law byte has
-one louder byte, so a step is a table of 256 and the audio is translated. It moves a step in 0.1 s of audio at most,
-which nobody hears, and stays where no peak is clipped. After the minute only the translation is left.
+who hears a clip of one and a reply of another, would hear it shout or mumble. The first voice of a list passes as it
+is, byte for byte; the others are brought to its loudness. What comes is measured: of frames of 20 ms, those that hold
+speech (as ITU-T P.56 measures: only while there is speech), until a minute of it was heard in all calls of the process.
+The gain is what is missing to the target, in steps of half a decibel: for each, a µ-law byte has one louder byte, so a
+step is a table of 256 and the audio is translated. It moves a step in 0.1 s of audio at most, which nobody hears, and
+stays where no peak is clipped. After the minute only the translation is left.
 """
 
 import functools
@@ -92,17 +93,12 @@ class Loudness:
         return max(0, math.floor(20 * math.log10(_HIGHEST / self.peak) * _STEPS_A_DB))
 
 
-class Levelled:
-    """A voice brought to `target_db`, by 12 dB at most. Shared by all calls of a process, as the voice itself is.
+class Measured:
+    """A voice as it is, and how loud that is: what others are brought to that stand in for it."""
 
-    A clip is levelled by its own loudness, whole; a reply by that of all that the voice has said so far.
-    """
-
-    def __init__(self, voice: Voice, *, target_db: float = TARGET_DB) -> None:
+    def __init__(self, voice: Voice) -> None:
         self._voice = voice
-        self._target_db = target_db
-        self._loudness = Loudness()
-        self._steps = 0
+        self.loudness = Loudness()
 
     @property
     def vendor(self) -> str:
@@ -111,13 +107,8 @@ class Levelled:
 
     @property
     def voice(self) -> str:
-        """The voice's name with the level: a clip that was not brought to it is another clip."""
-        return f"{self._voice.voice} at {self._target_db:g} dB"
-
-    @property
-    def gain_db(self) -> float:
-        """By how much replies are made louder at present."""
-        return self._steps / _STEPS_A_DB
+        """The voice's name at the vendor."""
+        return self._voice.voice
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         """Serve one call until cancelled. Raises `ProviderError` when the vendor fails."""
@@ -126,17 +117,60 @@ class Levelled:
     async def render(self, text: str) -> bytes:
         """Return `text` spoken: µ-law, 8 kHz mono. Raises `ProviderError`."""
         clip = await self._voice.render(text)
-        self._listen(clip)
+        self.listen(clip)
+        return clip
+
+    def level(self, audio: bytes) -> bytes:
+        """Return the next audio of a reply as it is to be heard."""
+        self.listen(audio)
+        return audio
+
+    def listen(self, audio: bytes) -> None:
+        """Learn from some of its speech how loud it is."""
+        if not self.loudness.is_final:
+            self.loudness = self.loudness.heard(audio)
+
+
+class Levelled(Measured):
+    """A voice brought to the loudness of `like`, for whom it stands in; by 12 dB at most.
+
+    Both are shared by all calls of a process, as voices are. A clip is levelled by its own loudness, whole; a reply by
+    that of all that the voice has said so far. While nobody has heard `like`, the target is `TARGET_DB`.
+    """
+
+    def __init__(self, voice: Voice, *, like: Measured | None = None) -> None:
+        super().__init__(voice)
+        self._like = like
+        self._steps = 0
+
+    @property
+    def voice(self) -> str:
+        """The voice's name, and whose loudness it has: a clip that was not brought to it is another clip."""
+        return f"{self._voice.voice} as loud as {self._like.voice}" if self._like else f"{self._voice.voice} levelled"
+
+    @property
+    def gain_db(self) -> float:
+        """By how much replies are made louder at present."""
+        return self._steps / _STEPS_A_DB
+
+    @property
+    def _target_db(self) -> float:
+        known = self._like is not None and self._like.loudness.is_known
+        return self._like.loudness.level_db if known and self._like else TARGET_DB
+
+    async def render(self, text: str) -> bytes:
+        """Return `text` spoken: µ-law, 8 kHz mono. Raises `ProviderError`."""
+        clip = await super().render(text)
         loudness = Loudness().heard(clip)
         if not loudness.is_known:  # a word: too short to tell how loud it was meant to be
-            loudness = attrs.evolve(self._loudness, peak=loudness.peak)
+            loudness = attrs.evolve(self.loudness, peak=loudness.peak)
         return _louder(clip, loudness.steps(self._target_db))
 
     def level(self, audio: bytes) -> bytes:
         """Return the next audio of a reply at the target, as far as it is known by now."""
-        self._listen(audio)
-        wanted = self._loudness.steps(self._target_db)
-        self._steps = min(self._steps, max(wanted, self._loudness.highest_steps))
+        self.listen(audio)
+        wanted = self.loudness.steps(self._target_db)
+        self._steps = min(self._steps, max(wanted, self.loudness.highest_steps))
         if wanted == self._steps:
             return _louder(audio, wanted)
         parts = list[bytes]()
@@ -146,15 +180,11 @@ class Levelled:
                 self._steps += (wanted > self._steps) - (wanted < self._steps)
         return b"".join(parts)
 
-    def _listen(self, audio: bytes) -> None:
-        if not self._loudness.is_final:
-            self._loudness = self._loudness.heard(audio)
-
 
 class _LevellingSeam:
     """A session's side of its actor, with the level put right on the way."""
 
-    def __init__(self, seam: Seam[VoiceAsk, VoiceEvent], levelled: Levelled) -> None:
+    def __init__(self, seam: Seam[VoiceAsk, VoiceEvent], levelled: Measured) -> None:
         self._seam = seam
         self._levelled = levelled
 

@@ -14,7 +14,7 @@ from engine.messages.errors import ProviderDown
 from engine.messages.recognition import Word
 from engine.messages.synthesis import EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
-from engine.providers.levelled import TARGET_DB, Levelled, Loudness
+from engine.providers.levelled import TARGET_DB, Levelled, Loudness, Measured
 
 SECOND = 8000
 
@@ -201,9 +201,22 @@ async def test_all_else_passes_as_it_is() -> None:
 
 
 def test_clips_of_another_level_are_other_clips() -> None:
-    assert Levelled(FixedVoice()).voice == "plain at -22 dB"
-    assert Levelled(FixedVoice(), target_db=-20.5).voice == "plain at -20.5 dB"
-    assert Levelled(FixedVoice()).vendor == "fixed"
+    assert Measured(FixedVoice()).voice == "plain"
+    assert Levelled(FixedVoice(), like=Measured(FixedVoice(voice="first"))).voice == "plain as loud as first"
+
+
+def test_the_voice_that_others_stand_in_for_passes_as_it_is_and_they_come_to_its_loudness() -> None:
+    first = Measured(FixedVoice())
+    assert [first.level(speech(-30.0)) for _ in range(3)] == [speech(-30.0)] * 3
+    other = Levelled(FixedVoice(), like=first)
+    *_, last = levelled_all(other, [speech(-18.0)] * 8)
+    assert level_db(last) == pytest.approx(-30.0, abs=0.5)
+
+
+async def test_clips_of_the_first_voice_pass_as_they_are_and_are_learnt_from() -> None:
+    first = Measured(FixedVoice(speech(-30.0, 2.0)))
+    assert await first.render("a clip") == speech(-30.0, 2.0)
+    assert first.loudness.level_db == pytest.approx(-30.0, abs=0.5)
 
 
 def test_after_a_minute_of_speech_the_measure_is_final() -> None:
