@@ -167,7 +167,8 @@ class TurnPolicy:
 class Words:
     """The caller's final words that wait: to be answered, or to be told of as a backchannel.
 
-    end_s: end of the last one, on the call's timeline. keyed: the last are keys, which further ones join.
+    end_s: end of the last one, on the call's timeline.
+    keys: the last of the text, if they are keys: further ones join them. keys_s: when the first was pressed.
     finished: the recogniser believes that was all. certain: by what was said, and not by the silence after it.
     final_at: when the last of them came. worded_at: when the last were heard, final or not.
     alive_at: when there was last a sign that more are to come.
@@ -175,7 +176,8 @@ class Words:
 
     text: str = ""
     end_s: float = 0.0
-    keyed: bool = False
+    keys: str = ""
+    keys_s: float = 0.0
     finished: bool = False
     certain: bool = False
     final_at: float = 0.0
@@ -183,16 +185,20 @@ class Words:
     alive_at: float = 0.0
 
     def then(self, later: "Words") -> "Words":
-        """Return these words and later ones."""
+        """Return these words and later ones; those that were said before keys were pressed stand before them."""
         if not (self.text and later.text):
             return later if later.text else self
+        if self.keys and later.end_s <= self.keys_s:
+            text = f"{self.text.removesuffix(self.keys)}{later.text} {self.keys}"
+            return attrs.evolve(self, text=text, worded_at=later.worded_at, alive_at=later.alive_at)
         return attrs.evolve(later, text=f"{self.text} {later.text}", end_s=max(self.end_s, later.end_s))
 
     def then_key(self, digit: str, at_s: float, now: float) -> "Words":
         """Return these words and a key: keys are one word."""
         digit = "" if digit == KEYS_OVER and self.text else digit
-        text = f"{self.text}{digit}" if self.keyed else f"{self.text} {digit}".strip()
-        return Words(text=text, end_s=at_s, keyed=True, final_at=now, worded_at=now, alive_at=now)
+        text = f"{self.text}{digit}" if self.keys else f"{self.text} {digit}".strip()
+        keys, keys_s = f"{self.keys}{digit}", self.keys_s if self.keys else at_s
+        return Words(text=text, end_s=at_s, keys=keys, keys_s=keys_s, final_at=now, worded_at=now, alive_at=now)
 
 
 @attrs.frozen(kw_only=True)
@@ -455,7 +461,7 @@ class TurnDetector:
         behind = core._behind(now)
         if core.turn_due <= now:
             words_due = core.open.worded_at + patience_s
-            if behind and not core.open.keyed and now < words_due:
+            if behind and not core.open.keys and now < words_due:
                 core = attrs.evolve(core, turn_due=words_due)
             else:
                 core, ended = core._ended(now)
@@ -581,7 +587,7 @@ class TurnDetector:
 
     def _looks_over(self, text: str, now: float) -> bool:
         """Whether the caller seems to have finished, though it is not certain."""
-        if not self.policy.eager or self.turn_due <= now or (self.open.keyed and not self.draft.text):
+        if not self.policy.eager or self.turn_due <= now or (self.open.keys and not self.draft.text):
             return False
         if self.expect_due <= now:
             return True
@@ -632,7 +638,7 @@ class TurnDetector:
         longest_due, expect_due = words.alive_at + policy.longest_s, NEVER
         if self._firm:
             due = self.voice.since_at + policy.monologue_s
-        elif words.keyed and not sound.lasts and not self.draft.text:
+        elif words.keys and not sound.lasts and not self.draft.text:
             due = words.final_at + policy.keys_s
         elif words.certain and passed:
             due = now

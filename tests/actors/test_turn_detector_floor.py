@@ -285,11 +285,6 @@ def test_the_policy_says_how_many_words_of_a_draft_do(words: int, text: str, *, 
     assert bool(only(BargedIn, sent(core, (interim(text), 4.9)))) is cuts
 
 
-def test_an_okay_and_one_word_more_are_two() -> None:
-    assert only(BargedIn, sent(SPEAKING, (final("okay", 5.0), 5.0), (interim("but"), 5.5)))
-    assert not only(BargedIn, sent(SPEAKING, (final("okay", 5.0), 5.0), (interim("but"), 8.5)))
-
-
 @pytest.mark.parametrize(("to_s", "cuts"), [(5.98, False), (6.0, True), (6.02, True)])
 @pytest.mark.parametrize("first", [[], [lasted(4.5, 4.58)]])
 def test_unbroken_sound_takes_the_floor_held_or_not(
@@ -537,6 +532,17 @@ def test_keys_join_the_words_before_them_and_words_the_keys() -> None:
     assert core.turn_due == pytest.approx(4.8)
     assert sent(core, (Tick(), core.turn_due))[0] == TurnEnded(turn=1, text="account 78 please", end_s=4.5)
     assert only(TurnEnded, sent(LISTENING, *said("account", 2.0, 3.0), *press("#", 3.2)))[0].text == "account"
+
+
+def test_words_that_come_after_keys_that_were_pressed_after_them_stand_before_them() -> None:
+    late = (final("my number is", 3.0), 4.2)
+    core = after(LISTENING, started(2.0), stopped(3.0), *press("47", 3.2), late, *press("11", 4.3))
+    assert core.open.text == "my number is 4711"
+    assert core.deadline == pytest.approx(7.8)
+    core = after(LISTENING, *said("hello", 1.0, 1.5), *press("47", 3.2), late)
+    assert core.open.text == "hello my number is 47"
+    core = after(LISTENING, *press("47", 3.2), (final("please", 3.3), 4.2), *press("11", 4.3))
+    assert core.open.text == "47 please 11"
 
 
 def test_a_sound_while_keys_are_pressed_neither_ends_nor_delays_them_for_ever() -> None:

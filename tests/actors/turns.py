@@ -25,7 +25,7 @@ class Plain(Grammar):
             return Ending.INCOMPLETE
         return Ending.DICTATING if last == ["seven"] else Ending.UNKNOWN
 
-    def claim(self, text: str) -> Claim:
+    def claim(self, text: str, *, draft: bool = False) -> Claim:
         words = set(text.replace(".", " ").split())
         if "stop" in words:
             return Claim.COMMAND
