@@ -321,12 +321,11 @@ class TurnDetector:
         core = attrs.evolve(self, draft=draft, open=words, asked=0)._rearmed(now)._idling(now)
         if self.floor is Floor.CALLER:
             return core, []
-        claim = self._claim(heard.text)
-        said = f"{self.aside.text} {heard.text}" if self._recent(now) else heard.text
-        long = len(said.split()) >= self.policy.barge_words
-        if claim is Claim.COMMAND or (claim is Claim.FLOOR and long and not self._firm):
-            return core._cut(now, "command" if claim is Claim.COMMAND else "words")
-        if claim is Claim.FLOOR and self.floor in _HOLDING and not self.sound.lasts:
+        sure = self.policy.grammar.claim(heard.text, draft=True)
+        long = len(heard.text.split()) >= self.policy.barge_words
+        if sure is Claim.COMMAND or (sure is Claim.FLOOR and long and not self._firm):
+            return core._cut(now, "command" if sure is Claim.COMMAND else "words")
+        if self._claim(heard.text) is Claim.FLOOR and self.floor in _HOLDING and not self.sound.lasts:
             # A word that nobody is sure of yet is waited for once more.
             due = min(self.held_at + self.policy.held_s, max(self.hold_due, now + self.policy.words_s))
             return attrs.evolve(core, hold_due=due), []

@@ -137,8 +137,11 @@ class Grammar:
             return Ending.INCOMPLETE
         return Ending.COMPLETE if _WHOLE.search(tail) else Ending.UNKNOWN
 
-    def claim(self, text: str) -> Claim:
-        """Return what `text`, said over the agent, asks for."""
+    def claim(self, text: str, *, draft: bool = False) -> Claim:
+        """Return what `text`, said over the agent, asks for.
+
+        draft: more words may follow: what may yet become a backchannel, "okay, I" of "okay, I see", is taken for one.
+        """
         words = _words(_SOUND.sub(" ", text.translate(_APOSTROPHES)))
         if not words:
             return Claim.NOTHING
@@ -146,6 +149,8 @@ class Grammar:
         claim = Claim.BACKCHANNEL
         while at < len(words):
             said, size = self._said(words, at)
+            if draft and said is None and self._begins(words[at:]):
+                return claim
             if said is _Says.SILENCE:
                 return Claim.COMMAND
             if said is None or said is _Says.MORE:
@@ -163,6 +168,14 @@ class Grammar:
             **dict(_phrases(commands, _Says.SILENCE)),
         }
         return attrs.evolve(self, phrases=phrases)
+
+    def _begins(self, words: Sequence[str]) -> bool:
+        """Whether words are the beginning of a phrase that leaves the floor."""
+        spelt = tuple(self._spelt(word) for word in words)
+        return any(
+            said is _Says.GO_ON and len(phrase) > len(spelt) and phrase[: len(spelt)] == spelt
+            for phrase, said in self.phrases.items()
+        )
 
     def _said(self, words: Sequence[str], at: int) -> tuple[_Says | None, int]:
         """Return what the longest phrase says that stands at a place, and how many words it has."""
