@@ -74,6 +74,7 @@ class House:
     stopped: trio.Event = attrs.field(factory=trio.Event)
     told: list[str] = attrs.field(factory=list)
     away: tuple[str, ...] = ()
+    heard_with: str = "nova-3"
 
     @asynccontextmanager
     async def vendors(self) -> AsyncIterator[Settings]:
@@ -86,7 +87,9 @@ class House:
                 call=CallSettings(stt=("deepgram",), llm=("anthropic",), tts=("elevenlabs",)),
                 door=self.door,
                 vendors=VendorSettings(
-                    deepgram=DeepgramSettings(base_url=NOBODY if "deepgram" in self.away else heard),
+                    deepgram=DeepgramSettings(
+                        base_url=NOBODY if "deepgram" in self.away else heard, model=self.heard_with
+                    ),
                     anthropic=AnthropicSettings(base_url=thought),
                     elevenlabs=ElevenLabsSettings(base_url=spoken),
                 ),

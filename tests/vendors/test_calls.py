@@ -11,6 +11,7 @@ from engine.messages.errors import ConfigError
 from engine.settings import DoorSettings
 from simulators.anthropic import AnthropicSimulator, Latency, Reply, UseTool, script
 from simulators.caller import AwaitHangUp, HangUp, Listen, Say, Wait
+from simulators.deepgram import FluxListening
 from simulators.events import Dialled, NetworkSaid
 from simulators.twilio.codes import Code
 from tests.vendors.house import KEYS, House, said_back, talk, words
@@ -166,3 +167,16 @@ async def test_start_is_told_and_clips_are_rendered_once(house: House, tmp_path:
         pass
     assert not any(line.startswith("rendered") for line in house.told)
     assert any(line.startswith("ready in") for line in house.told)
+
+
+# ── by Flux ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_caller_whom_flux_hears_is_answered(house: House) -> None:
+    house.heard_with = "flux-general-en"
+    async with house.open():
+        record = await house.call(*talk(["good morning", "on thursday please"]))
+    assert "good morning" in house.asked
+    assert house.asked[-1] == "on thursday please"  # it may have been asked before, when the turn was expected
+    assert words(record)[-4:] == said_back("on thursday please")[-4:]
+    assert all(isinstance(each, FluxListening) for each in house.deepgram.listenings)
