@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import Any, Final, Self, TypeAlias
 
 import attrs
@@ -12,6 +13,7 @@ _NAMED_WITHIN: Final = 14
 _LONGEST_RUN: Final = 48
 _HOURS: Final = 12
 _MINUTES: Final = 59
+_DAYS: Final = 31
 _YEAR_DIGITS: Final = 4
 # "john dot smith at": so near before the end it is an address for mail.
 _MAILBOX: Final = 3
@@ -19,6 +21,11 @@ _MAILBOX: Final = 3
 _TRUNK_DIGITS: Final = 7
 _PHONE_DIGITS: Final = 10
 _ZIP_DIGITS: Final = 5
+# The longest group that long numbers are read out in.
+_GROUP_DIGITS: Final = 4
+# A word that was said and is spelt may have been heard as another one: so much of it must agree.
+_ALIKE: Final = 0.6
+_NAME_LETTERS: Final = 3
 _CENTURIES: Final = ("19", "20")
 # Of digits that come without any name: fewer count something ("two", "twenty five").
 _COUNTED_DIGITS: Final = 2
@@ -87,6 +94,14 @@ class _Run:
         return not minutes or (is_said and len(minutes) == len("30") and int(minutes) <= _MINUTES)
 
     @property
+    def is_date(self) -> bool:
+        """Whether it can be a date with its year: "four three eighty eight"."""
+        numbers = [item.text for item in self.items]
+        if len(numbers) != len(("4", "3", "88")) or self.letters or self.items[2].kind is _Kind.DIGIT:
+            return False
+        return all(0 < int(number[:3]) <= _DAYS for number in numbers[:2]) and len(numbers[2]) in {2, _YEAR_DIGITS}
+
+    @property
     def is_year(self) -> bool:
         return (
             len(self.digits) == _YEAR_DIGITS and self.digits.startswith(_CENTURIES) and len(self.items) <= len("19 85")
@@ -109,6 +124,8 @@ class Dictation:
     spelt: tuple[tuple[str, ...], ...]
     alphabet: frozenset[str]
     spelling: frozenset[str]
+    named: frozenset[str]
+    introduces: frozenset[str]
     not_one: frozenset[str]
     amount: frozenset[str]
     clock: frozenset[str]
@@ -155,6 +172,8 @@ class Dictation:
             spelt=_phrases(table.get("spelt", ())),
             alphabet=words("alphabet"),
             spelling=words("spelling"),
+            named=words("named"),
+            introduces=words("introduces"),
             not_one=words("not_one"),
             amount=words("amount"),
             clock=words("clock"),
@@ -215,24 +234,31 @@ class Dictation:
             return Dictated.NOTHING
         if preposition in self.clock and run.is_clock and not run.open:
             return Dictated.NOTHING
+        if preposition in self.named and is_one and not run.open:
+            return Dictated.NOTHING
         kind = self._named(before)
         if kind is None and not run.open:
             dated = preposition in self.months or preposition in self.ordinals
             is_plain = is_one and (len(counted) <= _COUNTED_DIGITS or run.items[0].kind is _Kind.NUMBER)
+            is_amount = is_one and bool(before) and preposition not in self.introduces and len(counted) <= _GROUP_DIGITS
             is_told = run.items[-1].kind is not _Kind.DIGIT and (run.is_clock or run.is_year)
-            if dated or is_plain or is_told:
+            dated = dated or run.is_date
+            if dated or is_plain or is_amount or is_told:
                 return Dictated.NOTHING
         if run.open:
             return Dictated.PART
         if kind is None and len(counted) == _ZIP_DIGITS and not is_one and run.items[0].kind is _Kind.NUMERAL:
             return Dictated.PART  # "555 01"
-        return self._counted(counted, kind)
+        return self._counted(counted, run.items[-1], kind)
 
-    def _counted(self, digits: str, kind: Number | None) -> Dictated:
+    def _counted(self, digits: str, last: _Item, kind: Number | None) -> Dictated:
         """Judge by the number of digits."""
         lengths = self.lengths if kind is None else kind.lengths
         if not lengths:
-            return Dictated.WHOLE if len(digits) >= self.longest else Dictated.PART
+            is_solid = (
+                last.kind is _Kind.NUMERAL and len(last.text) > _GROUP_DIGITS
+            )  # nobody pauses in the middle of it
+            return Dictated.WHOLE if len(digits) >= self.longest or is_solid else Dictated.PART
         count = len(digits)
         if self.trunk and digits.startswith(self.trunk) and count >= _TRUNK_DIGITS and _PHONE_DIGITS in lengths:
             count -= 1
@@ -252,7 +278,7 @@ class Dictation:
         named = bool(self.spelling & {*before[-4:]}) or self._named(before) is not None
         if len(run.items) < _SPELT_LETTERS and not run.sure and not named:
             return Dictated.NOTHING
-        if letters in before and not run.digits and not run.open:
+        if not run.digits and not run.open and any(_spells(letters, word) for word in before):
             return Dictated.WHOLE
         if run.digits and len(run.items) >= self.longest and not run.open:
             return Dictated.WHOLE
@@ -328,7 +354,7 @@ class Dictation:
         found.reverse()
         # "a", "i" and "oh" are words, unless there are letters, or digits, before them.
         while found and found[0][1][0].text in {"a", "i", "o"} and found[0][1][0].kind is _Kind.LETTER and not sure:
-            if len(found) > 1 and found[1][1][0].kind is _Kind.LETTER and found[0][0] == 0:
+            if len(found) > _SPELT_LETTERS and found[1][1][0].kind is _Kind.LETTER:
                 break
             found.pop(0)
         if not found or {item.text for _, items, _ in found for item in items} <= {"a", "i"}:
@@ -399,6 +425,15 @@ class Dictation:
                     continue
             merged.append(item)
         return tuple(merged)
+
+
+def _spells(letters: str, word: str) -> bool:
+    """Return whether letters spell a word, or another that it may have been heard for."""
+    if letters == word:
+        return True
+    if len(word) < _NAME_LETTERS or len(letters) < len(word) or letters[0] != word[0]:
+        return False
+    return SequenceMatcher(None, letters, word).ratio() >= _ALIKE
 
 
 def _phrases(phrases: Iterable[str]) -> tuple[tuple[str, ...], ...]:

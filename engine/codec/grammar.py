@@ -43,7 +43,7 @@ class Ending(enum.Enum):
 class Claim(enum.Enum):
     """What words said over the agent ask for."""
 
-    NOTHING = "there are none"
+    NOTHING = "there are none, or one as recognisers make of a cough: “the”"
     BACKCHANNEL = "go on: “uh-huh”, “okay”"
     FLOOR = "the floor"
     COMMAND = "silence, whatever is being said: “stop”, “wait”"
@@ -99,6 +99,8 @@ class Grammar:
     language: str
     phrases: Mapping[tuple[str, ...], _Says] = attrs.field(factory=dict, repr=False, hash=False)
     hesitations: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    _strays: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    _always: frozenset[str] = attrs.field(default=frozenset(), repr=False, eq=False)
     _finished: Endings = attrs.field(default=Endings({}, None), repr=False, eq=False)
     _asked: Endings = attrs.field(default=Endings({}, None), repr=False, eq=False)
     _unfinished: Endings = attrs.field(default=Endings({}, None), repr=False, eq=False)
@@ -126,14 +128,16 @@ class Grammar:
         cut_off = _CUT_OFF.search(tail)
         if self._finished.has(spoken, last) and not cut_off:
             return Ending.COMPLETE
-        if _ASKED.search(tail) and self._asked.has(spoken, last):
+        asked = _ASKED.search(tail)
+        if asked and self._asked.has(spoken, last):
             return Ending.COMPLETE
         dictated = Dictated.NOTHING if self._dictation is None else self._dictation.judged(words)
         if dictated is Dictated.PART:
             return Ending.DICTATING
         if dictated is Dictated.WHOLE:
             return Ending.COMPLETE
-        if last in self.hesitations or cut_off or self._unfinished.has(spoken, last):
+        surely = cut_off or last in self.hesitations or last in self._always
+        if surely or (not asked and self._unfinished.has(spoken, last)):
             return Ending.INCOMPLETE
         return Ending.COMPLETE if _WHOLE.search(tail) else Ending.UNKNOWN
 
@@ -143,7 +147,7 @@ class Grammar:
         draft: more words may follow: what may yet become a backchannel, "okay, I" of "okay, I see", is taken for one.
         """
         words = _words(_SOUND.sub(" ", text.translate(_APOSTROPHES)))
-        if not words:
+        if not words or (len(words) == 1 and self._is_stray(words[0])):
             return Claim.NOTHING
         at = 0
         claim = Claim.BACKCHANNEL
@@ -185,6 +189,9 @@ class Grammar:
             if said is not None:
                 return said, size
         return (_Says.GO_ON, 1) if self._spelt(words[at]) in self.hesitations else (None, 1)
+
+    def _is_stray(self, word: str) -> bool:
+        return word in self._strays and self.phrases.get((word,)) in {None, _Says.NOTHING_YET}
 
     def _spelt(self, word: str) -> str:
         """Return a word as the tables have it: of a long drawn one ("yeahhh", "mmhmm") one letter stands for many."""
@@ -248,6 +255,8 @@ def _read(language: str) -> Grammar:
         language=language,
         phrases=phrases,
         hesitations=hesitations,
+        strays=frozenset(claims.get("strays", ())),
+        always=frozenset(endings.get("always", "").split()),
         finished=Endings.read(endings["finished"], sets),
         asked=Endings.read(endings.get("asked", ()), sets),
         unfinished=Endings.read(endings["unfinished"], sets),

@@ -46,6 +46,11 @@ WHOLE_TEXTS = lines("""
     $45.50
     plan B
     a table for two
+    room 214
+    we paid 350
+    it's for my daughter
+    Can I get that gift wrapped and sent out when I need?
+    Who is it for?
     I want to change my phone number
     uh huh
     Hello?
@@ -120,6 +125,10 @@ DICTATED_WHOLES = lines("""
     my date of birth is 03/12/1985
     my name is Smith S M I T H
     it's Doe D O E
+    it's Anders A N D E R S
+    it's Smith, S M Y T H
+    my account number is 48213
+    the card ending in 4 4 1 9
     john dot smith at gmail dot com
     john.smith@gmail.com
 """)
@@ -217,6 +226,8 @@ FLOORS = lines("""
     no one told me
     stop by
     please
+    the fourth
+    two
     four one five
 """)
 
@@ -227,7 +238,10 @@ FLOORS = lines("""
         *((Claim.BACKCHANNEL, text) for text in BACKCHANNELS),
         *((Claim.COMMAND, text) for text in COMMANDS),
         *((Claim.FLOOR, text) for text in FLOORS),
-        *((Claim.NOTHING, text) for text in ("", " ", "...", "[cough]", "(coughing)", "<unk>", "-")),
+        *(
+            (Claim.NOTHING, text)
+            for text in ("", " ", "...", "[cough]", "(coughing)", "<unk>", "-", "The.", "and", "It's")
+        ),
     ],
 )
 def test_words_over_the_agent_claim(claim: Claim, text: str) -> None:
@@ -248,6 +262,7 @@ def test_of_a_phrase_that_was_known_as_something_else_the_tenants_word_is_true()
     assert ENGLISH.plus(backchannels=["no"]).claim("no no") is Claim.BACKCHANNEL
     assert ENGLISH.plus(commands=["okay"]).claim("okay") is Claim.COMMAND
     assert ENGLISH.plus(backchannels=["okay"], commands=["okay"]).claim("okay") is Claim.COMMAND
+    assert ENGLISH.plus(commands=["but"]).claim("but") is Claim.COMMAND
 
 
 def test_a_grammar_is_a_value() -> None:
