@@ -20,7 +20,7 @@ from tests.vendors.house import GREETING, KEYS, TOKEN, House, said_back, talk, w
 pytestmark = pytest.mark.xdist_group("vendors")
 
 TURNS = ("good morning", "i need a check up", "on thursday please", "that is all")
-OTHERS = [(f"caller{number} one", f"caller{number} two") for number in range(3)]
+OTHERS = [(f"{name} here", f"{name} again") for name in ("ada", "bert", "cora")]
 LONG = "well, " + " ".join(f"word{number}" for number in range(40)) + "."
 SLOW = "on thursday morning, " + " ".join(f"there{number}" for number in range(12)) + "."
 BREAKS_IN: tuple[Step, ...] = (
