@@ -432,6 +432,15 @@ def _first_tokens(of: Sequence[Utterance], endpointing_s: float, seed: int) -> l
     return found
 
 
+# What a reader has to know of the held-out files, and the code cannot tell.
+HISTORY: Final = """
+The grammar was called final before it met these files. In that first run 80.5 % of the held-out pauses and 90.4 % of the
+ends were told; 99.3 % of the backchannels, 79.1 % of the noises and 100 % of the interruptions. It was changed once
+since: the utterances were not read for it, but of which kind those were that it got wrong was known, and the noises were
+read. So the figure of noises is not held out any longer.
+""".strip()
+
+
 def report(result: dict[str, Any]) -> str:
     """Return the results as a page."""
     lines = [
@@ -489,8 +498,9 @@ def report(result: dict[str, Any]) -> str:
                 *_tokens([part["first_token"] for part in parts]),
                 "",
             ]
-    lines += ["## Words over the agent, held out", "", "| what | of | right, % |", "|---|---|---|"]
+    lines += ["## Words over the agent", "", "| what | of | right, % |", "|---|---|---|"]
     lines += [f"| {name} | {each['of']} | {each['right_percent']} |" for name, each in result["claims"].items()]
+    lines += ["", "## How far they are held out", "", HISTORY]
     return "\n".join(lines) + "\n"
 
 
