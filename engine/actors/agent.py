@@ -199,7 +199,7 @@ class Reply:
     def spent(self, *, ended: bool = False) -> list[object]:
         """Return what the request has cost, for the report; nothing where nobody said."""
         wasted = not ended and not self.called and self.pieces == self.said
-        return _spent(self.turn, self.vendor, self.usage, self.tokens, wasted=wasted)
+        return _spent(self.turn, self.vendor, self.usage, 0 if ended else self.tokens, wasted=wasted)
 
 
 @attrs.frozen(kw_only=True)
@@ -243,7 +243,8 @@ class Eager:
         vendor = next((each.vendor for each in self.came if isinstance(each, ModelAsked)), "")
         usage = next((each for each in reversed(self.came) if isinstance(each, ModelUsage)), None)
         texts = sum(isinstance(each, ModelText) for each in self.came)
-        return _spent(self.turn, vendor, usage, texts, wasted=True)
+        ended = any(isinstance(each, ModelEnded) for each in self.came)
+        return _spent(self.turn, vendor, usage, 0 if ended else texts, wasted=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -790,7 +791,10 @@ def _chain(step: Step, *moves: Callable[[Agent], Step]) -> Step:
 
 
 def _spent(turn: int, vendor: str, usage: ModelUsage | None, texts: int, *, wasted: bool) -> list[object]:
-    """Return what a request has cost: no text is less than a token, and a vendor counts them at the end."""
+    """Return what a request has cost. A vendor counts at the end; of one that was cut off no text is less than a token.
+
+    texts: that came of one that was cut off.
+    """
     if usage is None:
         return []
     used = TokensUsed(

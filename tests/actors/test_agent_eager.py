@@ -63,6 +63,10 @@ def tool(request: str, call: str) -> ModelToolCall:
     return ModelToolCall(request=request, id=call, name="find", arguments={})
 
 
+def end_turn(request: str) -> ModelEnded:
+    return ModelEnded(request=request, stop="end_turn")
+
+
 def wasted(output_tokens: int, request: str = "r1", vendor: str = "a") -> TokensUsed:
     return TokensUsed(
         request=request, turn=1, vendor=vendor, input_tokens=900, output_tokens=output_tokens, wasted=True
@@ -325,6 +329,13 @@ def test_an_eager_answer_that_was_taken_is_paid_for_once_and_not_in_vain() -> No
     )
     assert only(TokensUsed, sent(whole, (ENDED, 5.0))) == cost(58)
     assert only(TokensUsed, sent(whole, (TurnResumed(turn=1), 5.0))) == cost(58, in_vain=True)
+
+
+def test_what_a_vendor_has_counted_at_the_end_stands() -> None:
+    signs = ((text("r1", "\n"), 5.5), (text("r1", ""), 5.6), (text("r1", ""), 5.7))
+    done = (ModelUsage(request="r1", input_tokens=900, output_tokens=2), 5.8), (end_turn("r1"), 5.9)
+    assert only(TokensUsed, sent(ASKED, *signs, *done)) == cost(2)
+    assert only(TokensUsed, sent(EXPECTING, *signs, *done, (TurnResumed(turn=1), 6.0))) == cost(2, in_vain=True)
 
 
 # Salvage.

@@ -12,9 +12,10 @@ from engine.errands import Errands
 from engine.mailbox import NEVER
 from engine.messages.conversation import AgentSaid
 from engine.messages.model import AskModel, CallTool, CancelModel
+from engine.messages.records import TokensUsed
 from engine.messages.reply import PlayClip, ReplyEnded, Sentence
 from engine.messages.supervision import Tick
-from engine.messages.turns import TurnEnded
+from engine.messages.turns import TurnEnded, TurnExpected, TurnResumed
 from engine.providers.claude import ClaudeModel
 from simulators.anthropic import AnthropicSimulator
 from simulators.anthropic.events import INSTANT
@@ -54,19 +55,24 @@ def breaking(*troubles: Answer | Break | None) -> Mind:
 
 @attrs.define
 class Heard:
-    """What came of a turn: what is said, by piece, and what the model was asked."""
+    """What came of a turn: what is said, by piece, and what the model's requests cost."""
 
     core: Agent
     said: list[str] = attrs.field(factory=list)
+    costs: list[TokensUsed] = attrs.field(factory=list)
     over: bool = False
 
 
 async def answered(
-    mind: Mind, tools: VirtualTools, *, impatient: bool = False, last_s: float = 1.0
+    mind: Mind, tools: VirtualTools, *before: Inbox, impatient: bool = False, last_s: float = 1.0
 ) -> tuple[Heard, AnthropicSimulator]:
-    """Have the Agent answer one turn. impatient: what it waits for is over as soon as nothing else happens."""
+    """Have the Agent answer one turn.
+
+    before: what it is told before that, each once nothing else happens. impatient: so is what it waits for over.
+    """
     simulator = AnthropicSimulator(mind=mind, latency=INSTANT)
-    mailbox = deque[Inbox]([TurnEnded(turn=1, text="book me for Friday", end_s=0.0)])
+    mailbox = deque[Inbox]()
+    told = deque[Inbox]([*before, TurnEnded(turn=1, text="book me for Friday", end_s=0.0)])
     heard = Heard(Agent(policy=AgentPolicy(phrases=PHRASES, retry_s=0.01, last_s=last_s)))
     async with trio.open_nursery() as nursery:
 
@@ -89,6 +95,8 @@ async def answered(
         with trio.fail_after(20.0):
             while not heard.over:
                 await trio.testing.wait_all_tasks_blocked(0.005)
+                if not mailbox and told:
+                    mailbox.append(told.popleft())
                 # Time goes by only where something is waited for on purpose.
                 if not mailbox and (impatient or heard.core.deadline - now < 0.1) and heard.core.deadline < NEVER:
                     now = heard.core.deadline
@@ -104,6 +112,8 @@ async def answered(
                             heard.said.append(text)
                         case PlayClip(clip=clip):
                             heard.said.append(PHRASES[clip])
+                        case TokensUsed():
+                            heard.costs.append(effect)
                         case ReplyEnded():
                             heard.over = True
                         case _:
@@ -152,3 +162,38 @@ async def test_a_tool_that_was_called_is_shown_after_a_death_and_runs_once_thoug
     assert len(tools.runs) == 1
     assert [exchange.request.results[0].text for exchange in simulator.requests[1:]] == ["booked"] * 3
     assert " ".join(heard.said) == f"Let me book that. {ANSWER}"
+
+
+EXPECTED = TurnExpected(turn=1, text="Book me for Friday.")
+
+
+async def test_an_answer_that_was_begun_before_the_turn_had_ended_is_the_answer() -> None:
+    tools = VirtualTools(takes_s=0.0)
+    heard, simulator = await answered(breaking(Reply.of("Let me book that.", BOOK), None), tools, EXPECTED)
+    assert simulator.violations == []
+    assert len(simulator.requests) == 2
+    assert " ".join(heard.said) == f"Let me book that. {ANSWER}"
+    assert len(tools.runs) == 1
+    assert [each.wasted for each in heard.costs] == [False, False]
+    assert [each.output_tokens for each in heard.costs] == [each.tokens for each in simulator.requests]
+
+
+@pytest.mark.parametrize("taken_back", [(TurnResumed(turn=1),), (TurnExpected(turn=1, text="book me"),), ()])
+async def test_one_that_was_begun_in_vain_is_paid_for_and_no_tool_runs_for_it(taken_back: tuple[Inbox, ...]) -> None:
+    tools = VirtualTools(takes_s=0.0)
+    first = EXPECTED if taken_back else TurnExpected(turn=1, text="book")
+    heard, simulator = await answered(breaking(Reply.of("Let me book that.", BOOK)), tools, first, *taken_back)
+    assert simulator.violations == []
+    assert " ".join(heard.said) == ANSWER
+    assert len(tools.runs) == 0
+    assert [each.wasted for each in heard.costs] == [True] * (len(simulator.requests) - 1) + [False]
+    assert all(each.input_tokens > 0 and each.vendor == "anthropic" for each in heard.costs)
+
+
+async def test_one_that_breaks_off_ahead_is_asked_for_again_as_if_it_had_never_been() -> None:
+    mind = breaking(Break(how=How.CUT, after_tokens=9))
+    heard, simulator = await answered(mind, VirtualTools(), EXPECTED)
+    assert simulator.violations == []
+    assert " ".join(heard.said) == ANSWER
+    assert [each.wasted for each in heard.costs] == [True, False]
+    assert "cut off" not in simulator.requests[-1].request.last_user_text
