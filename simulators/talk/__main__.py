@@ -23,6 +23,7 @@ from simulators.talk.account import Account
 from simulators.talk.floor import Tally
 from simulators.talk.judge import LIVE, judge
 from simulators.talk.live import Call, Done, Throats, place_all
+from simulators.talk.machine import Machine
 from simulators.talk.report import Report, keep, show
 from simulators.talk.server import serving
 
@@ -88,7 +89,9 @@ def _scenarios(asked: argparse.Namespace, console: Console) -> bool:
             if verdict.wrongs and asked.out is not None:
                 keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", {"notes": account.notes})
 
+        before = Machine.now()
         trio.run(partial(_live, calls, asked, console, done))
+        report.others = before.used_by_others()
     report.finish(asked.out)
     return not report.failed
 
@@ -120,7 +123,9 @@ def _floor(asked: argparse.Namespace, console: Console) -> bool:
         for count, call in enumerate(calls):
             done(call, virtual.play(call.scenario, seed=asked.seed + count))
     else:
+        before = Machine.now()
         trio.run(partial(_live, calls, asked, console, done))
+        tally.others = before.used_by_others()
     figures = tally.figures()
     show(console, f"whose floor, {'on the virtual clock' if asked.virtual else 'live'}", figures)
     if asked.out is not None:

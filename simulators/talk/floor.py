@@ -174,9 +174,10 @@ def _last_over(account: Account, start_s: float, end_s: float) -> Made | None:
 
 @attrs.define
 class Tally:
-    """What all of them did."""
+    """What all of them did. others: see `Machine.used_by_others`; None where time is virtual."""
 
     sounds: list[Sounded] = attrs.field(factory=list)
+    others: float | None = None
 
     def add(self, account: Account) -> None:
         """Count a call."""
@@ -204,6 +205,7 @@ class Tally:
             "paused": _share(each.silent_s is not None for each in leave),
             "resumed_p50_s": quantile(pauses, 0.5),
             "resumed_p95_s": quantile(pauses, 0.95),
+            "others": self.others,
             "wrongly_cut_by": [each.text for each in leave if each.took],
             "talked_through": [each.text for each in take if not each.took],
         }

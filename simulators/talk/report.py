@@ -17,11 +17,12 @@ KEPT: Final = "scenarios.json"
 
 @attrs.define
 class Report:
-    """The verdicts so far, by call."""
+    """The verdicts so far, by call. others: see `Machine.used_by_others`; None where time is virtual."""
 
     console: Console
     how: str
     verdicts: dict[str, Verdict] = attrs.field(factory=dict)
+    others: float | None = None
 
     def add(self, title: str, verdict: Verdict, *, of: int) -> None:
         """Take a verdict, and print it."""
@@ -62,6 +63,7 @@ class Report:
             "speech over the agent to silence, p95 s": quantile(silences, 0.95),
             "requests to the model": sum(each.requests for each in every),
             "wasted requests": sum(each.wasted for each in every),
+            "share of the machine that others used": self.others,
         }
 
     def finish(self, folder: Path | None) -> None:
