@@ -251,7 +251,7 @@ class Piece:
         again = self.cut is not None and self.cut.voice_bytes == keep_bytes  # none of what came since was a whole word
         stand_bytes = self.cut.stand_bytes if self.cut is not None and again else keep_bytes + self.late_bytes
         audio = self.audio[: max(stand_bytes, self.sent_bytes)]
-        left_bytes = 0 if self.broken_bytes == self.sent_bytes else len(audio[stand_bytes:].lstrip(_QUIET))
+        left_bytes = len(audio[max(stand_bytes, self.broken_bytes) :].lstrip(_QUIET))
         return attrs.evolve(
             self,
             audio=audio,
@@ -293,7 +293,9 @@ class Piece:
             heard_bytes=heard_bytes,
             marked_bytes=at_bytes,
         )
-        if self.cut is None or self.cut.begun:
+        if (
+            self.cut is None or len(self.audio) - self.late_bytes > self.cut.voice_bytes
+        ):  # its voice, or another, goes on
             return piece
         return attrs.evolve(piece.trimmed(self.cut.voice_bytes), held=self.held)
 
@@ -878,6 +880,8 @@ class Pacer:
 
     def _silenced(self, now: float) -> "Step":
         """Clear what the line has queued; what was not heard of it is to be played again."""
+        if not self.buffer.queued(now):
+            return self, []
         moment, rewind_bytes = self.buffer.stopped(now), round(self.policy.rewind_s * RATE_HZ)
         notice = self.notice
         if notice is not None and notice.sent_bytes:
@@ -885,8 +889,6 @@ class Pacer:
         core = attrs.evolve(self, notice=notice)
         for reply, piece in self._pieces():
             core = core._changed(reply.turn, piece.index, lambda piece: piece.rewound(moment, rewind_bytes))
-        if not self.buffer.queued(now):
-            return core, []
         return attrs.evolve(core, buffer=self.buffer.cleared(now)), [SendClear()]
 
     def _resumed(self, why: str, now: float) -> "Step":

@@ -11,17 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.pacer import HOLD_TONE, Clip, Pacer, PacingPolicy
+from engine.actors.tts import TTS
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import SendClear, SendMark, SendMedia
 from engine.messages.playout import Hold, Played, Resume, Stopped
 from engine.messages.recognition import Word
-from engine.messages.records import Counted
+from engine.messages.records import Counted, Timing
 from engine.messages.reply import PlayClip, PlayTone, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
-from engine.messages.synthesis import AgentAudio, AgentAudioEnded
+from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.synthesis import (
+    AgentAudio,
+    AgentAudioEnded,
+    Synthesise,
+    Synthesised,
+    SynthesisEnded,
+    VoiceDied,
+)
 from engine.messages.turns import BargedIn
-from tests.actors.steps import only, step
+from tests.actors.steps import after, only, step
 
 HUSH = bytes([SILENCE])
 SILENT = Pacer()
@@ -249,6 +257,70 @@ def test_what_is_said_to_be_heard_was_heard_up_to_one_word(
         heard = whole_words(said, line, 99.0)
     reported = len(only(Played, told)[-1].heard.split())
     assert abs(reported - heard) <= 1
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    chunk_bytes=st.integers(90, 1500),
+    pace=st.sampled_from([1.5, 4.0]),
+    deaths=st.lists(st.tuples(st.integers(1, 14), st.sampled_from([0.0, 0.3, 1.4])), max_size=4),
+    holds=HOLDS,
+)
+def test_whenever_a_voice_dies_and_the_agent_is_held_every_word_is_heard_in_order(
+    sizes: list[int], chunk_bytes: int, pace: float, deaths: list[tuple[int, float]], holds: list[tuple[float, float]]
+) -> None:
+    """Each word is a sound of its own, with silence around it; each voice says what the one before owed."""
+    codes = iter(range(1, 40))
+    texts = [" ".join(str(next(codes)) for _ in range(size)) for size in sizes]
+    script: list[tuple[float, object]] = [
+        (0.0, Sentence(turn=1, index=index, text=text)) for index, text in enumerate(texts)
+    ]
+    tts = after(TTS(), *((message, now) for now, message in script))
+    now = 0.0
+    for life, (chunks, away_s) in enumerate([*deaths, (10_000, 0.0)], start=1):
+        now += away_s
+        tts, asks = tts.started(SessionInfo(vendor=f"v{life}", incarnation=life, aligned=True), now)
+        script += [(now, each) for each in asks if not isinstance(each, Synthesise)]
+        for event in list(voiced(only(Synthesise, asks), chunk_bytes, life))[:chunks]:
+            now += chunk_bytes / RATE_HZ / pace
+            tts, effects = tts.handle(event, now)
+            script += [(now, each) for each in effects if not isinstance(each, Timing)]
+        script.append((now, VoiceDied()))
+    line = Line(0.05, 0.05)
+    told = drive(SILENT, line, [*script, (now, ReplyEnded(turn=1, pieces=len(texts))), *holding(holds)], 90.0)
+    most, whole = 0, set[int]()
+    for codes_heard in filter(None, map(words_in, line.stretches)):
+        names = [code for code, _ in codes_heard]
+        assert names == list(range(names[0], names[0] + len(names)))
+        assert names[0] <= most + 1
+        most = max(most, names[-1])
+        whole |= {code for code, size in codes_heard if size >= len(sound_of(code))}
+    assert whole == set(range(1, sum(sizes) + 1))
+    assert only(Played, told)[-1] == Played(turn=1, heard=" ".join(texts), settled=True)
+
+
+def sound_of(code: int) -> bytes:
+    return bytes([code]) * (300 + 70 * code)
+
+
+def voiced(asks: list[Synthesise], chunk_bytes: int, life: int) -> Iterator[Synthesised | SynthesisEnded]:
+    """What a voice says of what it is asked for."""
+    for ask in asks:
+        voice, ends = b"", list[tuple[str, int]]()
+        for word in ask.text.split():
+            voice += HUSH * 40 * (life % 3) + sound_of(int(word))
+            ends.append((word, len(voice)))
+            voice += HUSH * 120
+        begins = [0, *(end + 120 + 40 * (life % 3) for _, end in ends)]
+        for start in range(0, len(voice), chunk_bytes):
+            part = voice[start : start + chunk_bytes]
+            words = tuple(
+                Word(text=word, start_s=begin / RATE_HZ, end_s=end / RATE_HZ)
+                for (word, end), begin in zip(ends, begins, strict=False)
+                if start < end <= start + len(part)
+            )
+            yield Synthesised(turn=1, index=ask.index, audio=part, words=words)
+        yield SynthesisEnded(turn=1, index=ask.index)
 
 
 @pytest.mark.parametrize("late_s", [0.4, 0.8])
