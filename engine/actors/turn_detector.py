@@ -395,7 +395,7 @@ class TurnDetector:
 
     def _silent(self, at_s: float, now: float) -> "Step":
         """Take the end of a sound: its words, if it had any, are waited for."""
-        sound = attrs.evolve(self.sound, end_s=at_s, lasts=False, noise=False)
+        sound = attrs.evolve(self.sound, end_s=at_s, lasts=False)
         until = self._held_until
         due = NEVER if until == NEVER else min(until, max(now, at_s + self.policy.words_s))
         return attrs.evolve(self, sound=sound, hold_due=due)._rearmed(now)._idling(now)._released(now)

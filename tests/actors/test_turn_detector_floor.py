@@ -253,6 +253,11 @@ def test_each_hold_that_came_to_nothing_makes_the_next_less_easy() -> None:
     assert moves(kept, started(3.5), lasted(3.5, 3.66)) == (Floor.KEPT, [Hold])
 
 
+def test_a_new_turn_is_held_as_easily_as_the_first() -> None:
+    core = after(attrs.evolve(SPEAKING, vain=4), (Stopped(turn=1), 6.0), *said("red", 7.0, 7.5), (Tick(), 7.8))
+    assert moves(core, started(8.0)) == (Floor.KEPT, [Hold])
+
+
 # Taking the floor.
 
 
@@ -318,6 +323,10 @@ def test_words_and_sound_after_a_cut_belong_to_the_caller() -> None:
     assert moves(core, (Stopped(turn=1), 5.0), started(5.1), lasted(5.1, 8.0)) == (Floor.CALLER, [])
 
 
+def test_a_caller_whose_words_cut_the_agent_is_believed_to_go_on_while_the_sound_does() -> None:
+    assert after(SPEAKING, started(4.5), (interim("no I"), 4.9)).idle_due == pytest.approx(64.9)
+
+
 # Sound without words.
 
 
@@ -334,6 +343,11 @@ def test_words_after_it_are_a_turn_like_any_other() -> None:
     core, told = waited(core, 7.1)
     assert only(TurnEnded, told) == [TurnEnded(turn=2, text="no Thursday", end_s=6.5)]
     assert core.deadline == pytest.approx(17.0)
+
+
+def test_after_a_key_nobody_is_stranded() -> None:
+    core = after(SPEAKING, started(4.5), lasted(4.5, 6.0), stopped(6.5), *press("1#", 7.0))
+    assert core.deadline == pytest.approx(17.5)
 
 
 def test_a_recogniser_that_is_away_is_waited_for_before_the_caller_is_asked() -> None:
@@ -417,6 +431,18 @@ def test_what_is_said_so_shortly_before_the_words_that_cut_is_their_beginning() 
     later, told = ran(SPEAKING, *nodded("okay"), (final("but not Thursday", 7.5), 7.7))
     assert later.open.text == "but not Thursday"
     assert only(Backchannel, told) == [Backchannel(turn=1, text="okay", at_s=5.0)]
+
+
+def test_the_time_that_the_agent_is_held_does_not_count() -> None:
+    core = after(SPEAKING, *nodded("okay"), started(6.5), lasted(6.5, 6.6), (final("but not Thursday", 7.4), 7.7))
+    assert core.open.text == "okay but not Thursday"
+
+
+def test_an_answer_waits_for_the_sound_that_follows_it() -> None:
+    core = after(SPEAKING, *nodded("okay"), started(6.0), (Stopped(turn=1), 6.5))
+    assert (core.open.text, core.turn_due) == ("okay", 9.5)
+    core = after(SPEAKING, *nodded("okay"), started(5.4), lasted(5.4, 5.5), lasted(5.4, 6.9))
+    assert (core.open.text, core.turn_due) == ("okay", 9.9)
 
 
 def test_an_okay_before_the_agent_was_heard_is_no_answer_to_it() -> None:
