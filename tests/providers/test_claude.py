@@ -594,6 +594,13 @@ def test_what_a_reply_costs_is_told_and_a_wrong_account_is_no_wrong_reply(
     assert of_use(events) == [*says("Let me", " check."), stopped()]
 
 
+def test_nothing_but_the_account_is_read_of_how_a_reply_begins() -> None:
+    assert read(b"event: message_start\ndata: {no json\n\n" + body(LET_ME).removeprefix(STARTED)) == [
+        *says("Let me", " check."),
+        stopped(),
+    ]
+
+
 def test_a_call_that_is_being_written_ends_the_line_before_it_and_shows_life() -> None:
     begins, first, piece, more, _ = tool(1, "toolu_A", "book", '{"d', '": 1}')
     reader = Reader(request="r1")

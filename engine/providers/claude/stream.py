@@ -145,8 +145,7 @@ class Reader:
             case b"content_block_stop":
                 self._block(_fields(data)).is_whole = True
             case b"message_start":
-                message = _fields(data).values.get("message")
-                return self._costs(message.get("usage") if isinstance(message, dict) else None)
+                return self._costs(_usage_at_start(data))
             case b"message_delta":
                 fields = _fields(data)
                 delta = fields.inner("delta")
@@ -230,6 +229,14 @@ class Reader:
             id_ = f"{self.request}_{id_}"
         self.taken.add(id_)
         return ModelToolCall(request=self.request, id=id_, name=block.name, arguments=arguments)
+
+
+def _usage_at_start(data: bytes) -> object:
+    """Return the account that a reply begins with; None where it cannot be read: nothing else of that is needed."""
+    try:
+        return _fields(data).inner("message").values.get("usage")
+    except WireError:
+        return None
 
 
 def _fields(data: bytes) -> Fields:
