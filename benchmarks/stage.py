@@ -129,6 +129,18 @@ class Stage:
                 sys.exit(f"the callers failed with status {callers.returncode}")
         return Round(calls=calls, told=told, usages=tuple(usages[:2]), cores=self.cores)
 
+    def told(self, module: str, arguments: Sequence[str]) -> dict[str, Any]:
+        """Run other callers, a module, and return the last object that they print."""
+        command = [sys.executable, "-m", module, *arguments]
+        priority = self.cores.priority(_CALLERS_PRIORITY)
+        with _process(command, core=self.cores.rest, priority=priority, stdout=subprocess.PIPE) as callers:
+            assert callers.stdout is not None
+            lines = callers.stdout.read().splitlines()
+            if callers.wait() != 0 or not lines:
+                sys.exit(f"the callers failed with status {callers.returncode}")
+        told: dict[str, Any] = json.loads(lines[-1])
+        return told
+
     def _usage(self, callers: int) -> Usage:
         return Usage(
             at=time.monotonic(),
