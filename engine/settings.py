@@ -381,7 +381,7 @@ class DeepgramSettings:
     base_url: VendorAddress = "wss://api.deepgram.com"
     api_key_env: EnvironmentName = "DEEPGRAM_API_KEY"
     model: Text = "nova-3"
-    endpointing_ms: Annotated[int, _integer(10)] = 300
+    endpointing_ms: Annotated[int, _integer(10)] = 240
     utterance_end_ms: Annotated[int, _integer(1000)] = 1000
     chunk_ms: Annotated[int, _whole(40, 100)] = 60
     eot_threshold: Annotated[float, _number("a number", 0.5, 1)] = 0.7

@@ -94,7 +94,7 @@ OVERHEARD: Final = "while you spoke, the caller said: “{text}”"
 WAITS: Final = "the caller was told to wait a moment, and waits for your answer"
 """What a model is told when nothing but our own phrase stands after what it is asked."""
 
-LATE_TURN_S: Final = 1.0
+LATE_TURN_S: Final = 0.5
 """How much of the wait may have gone by when a turn is known to have ended. More had another cause, which is over: the
 answer may be near."""
 

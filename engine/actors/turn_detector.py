@@ -94,8 +94,8 @@ class TurnPolicy:
     """When silence means that the caller has finished, and when speech means that the agent has to stop.
 
     grammar: of the caller's language: what looks finished, what takes the floor.
-    complete_s: silence after words that look finished. 0.3: see docs/latency.md, "endpointing".
-    incomplete_s: after words that look unfinished. 1.2: a pause for thought.
+    complete_s: silence after words that look finished. 0.4: see docs/latency.md, "endpointing".
+    incomplete_s: after words that look unfinished. 1.5: a pause for thought.
     dictating_s: after a group of digits or letters, while more may come. 1.8: somebody reads them from a card.
     eager: whether the answer is begun before it is certain that the caller has finished.
     hold_s: sound over the agent that makes it fall silent, for the time being. 0.08: longer than a click, and than what
@@ -129,8 +129,8 @@ class TurnPolicy:
     """
 
     grammar: Grammar = ENGLISH
-    complete_s: float = 0.3
-    incomplete_s: float = 1.2
+    complete_s: float = 0.4
+    incomplete_s: float = 1.5
     dictating_s: float = 1.8
     eager: bool = True
     hold_s: float = 0.08

@@ -684,7 +684,7 @@ async def test_a_stream_is_asked_for_with_what_a_phone_call_needs(autojump_clock
         ("sample_rate", "8000"),
         ("channels", "1"),
         ("interim_results", "true"),
-        ("endpointing", "300"),
+        ("endpointing", "240"),
         ("utterance_end_ms", "1000"),
         ("smart_format", "true"),
         ("punctuate", "true"),
@@ -726,7 +726,7 @@ async def test_audio_goes_out_untouched_in_messages_of_the_length_that_was_set(
 async def test_the_message_that_completes_the_endpointing_goes_out_with_its_last_frame(
     words_s: float, autojump_clock: MockClock
 ) -> None:
-    async with calling() as call:  # 60 ms a message, 300 of endpointing
+    async with calling() as call:  # 60 ms a message, 240 of endpointing
         await call.speak(words_s)
         began = trio.current_time()
         await call.speak(0.4, from_s=words_s, byte=b"\xff")
@@ -734,9 +734,9 @@ async def test_the_message_that_completes_the_endpointing_goes_out_with_its_last
         for at, message in call.vendor.got:
             if isinstance(message, bytes):
                 sent_s += len(message) / RATE_HZ
-                if sent_s > words_s + 0.3 - FRAME_S / 2:
+                if sent_s > words_s + 0.24 - FRAME_S / 2:
                     at_s = min(at_s, at)
-        assert at_s == pytest.approx(began + 0.3 - FRAME_S, abs=0.001)  # a frame is given as it begins
+        assert at_s == pytest.approx(began + 0.24 - FRAME_S, abs=0.001)  # a frame is given as it begins
         assert all(40 <= size / 8 <= 100 for size in call.vendor.sizes)
 
 

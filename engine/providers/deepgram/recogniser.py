@@ -51,7 +51,7 @@ class DeepgramRecogniser:
     """A recogniser at Deepgram, over `/v1/listen`. Shared by all calls of a process; each session has its own stream.
 
     base_url: scheme, host and port. model, language: as the vendor names them.
-    endpointing_ms: silence after which words are final. 300: the vendor's 10 cuts at every breath.
+    endpointing_ms: silence after which words are final. 240: four messages; the vendor's 10 cuts at every breath.
     utterance_end_ms: the same by the words' times, for noisy lines; 1000 at least, below it brings nothing.
     keyterms: words to listen for, of nova-3 only.
     chunk_ms: audio in a message, 40 to 100. dial: opens the stream.
@@ -61,7 +61,7 @@ class DeepgramRecogniser:
     api_key: str = attrs.field(repr=False)
     model: str = "nova-3"
     language: str = "en-US"
-    endpointing_ms: int = 300
+    endpointing_ms: int = 240
     utterance_end_ms: int = 1000
     keyterms: tuple[str, ...] = ()
     chunk_ms: int = 60
