@@ -1,20 +1,25 @@
 """What a core changed in one place got away with: benchmarks/mutation.py found each of these unguarded."""
 
+import attrs
 import pytest
 
 from engine.actors.stt import STT, RecognitionPolicy
 from engine.actors.tts import TTS
+from engine.actors.turn_detector import Floor, TurnDetector
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO
 from engine.codec.telephony import FRAME_BYTES, SILENT_FRAME
-from engine.mailbox import Core
-from engine.messages.caller import CallerAudio, LineClosed, SpeechLasted
+from engine.mailbox import NEVER, Core
+from engine.messages.caller import CallerAudio, Dtmf, LineClosed, SpeechLasted
 from engine.messages.line import LineAudio, LineEnded
+from engine.messages.playout import Hold, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript, Word
 from engine.messages.records import Counted
 from engine.messages.reply import Sentence
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import AgentAudioTrimmed, Synthesised, SynthesisEnded
-from tests.actors.steps import after, only, ran, sent
+from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnExpected
+from tests.actors.steps import after, only, ran, sent, waited
+from tests.actors.turns import LISTENING, SPEAKING, final, interim, lasted, policy, said, started, stopped
 
 
 def frames(pattern: str, *, start_s: float = 0.0) -> list[tuple[object, float]]:
@@ -145,3 +150,113 @@ def test_a_long_absence_and_catching_up_are_told_to_the_millisecond() -> None:
     back, told = core.started(SessionInfo(vendor="any", incarnation=2, away_s=7.0), 10.0)
     assert Counted(name="deaf_ms", amount=7000) in told
     assert Counted(name="catch_up_s", amount=1.235) in sent(back, (heard("yes", 1.0), 11.23456))
+
+
+# TurnDetector.
+
+HELD = after(SPEAKING, started(4.5), lasted(4.5, 4.58))
+
+
+def test_a_sound_after_a_key_is_waited_out_like_any_other() -> None:
+    assert after(LISTENING, (Dtmf(digit="1", at_s=5.0), 5.0), started(6.0)).turn_due == pytest.approx(9.06)
+
+
+def test_words_that_come_late_before_keys_are_the_newest_sign_of_the_caller_all_the_same() -> None:
+    core = after(LISTENING, (Dtmf(digit="1", at_s=5.0), 5.0), (final("my pin is", 4.9), 7.0), started(9.0))
+    assert core.open.text == "my pin is 1"
+    assert core.turn_due == pytest.approx(12.06)
+
+
+def test_silence_before_any_sound_is_as_long_as_any_other() -> None:
+    core = after(TurnDetector(policy=policy()), (Playing(turn=0), 0.0), (Stopped(turn=0), 0.2))
+    assert only(CallerIdle, waited(core, 10.3)[1]) == [CallerIdle(turn=1)]
+
+
+def test_an_end_that_is_expected_of_silence_alone_has_the_answer_begun() -> None:
+    core = after(LISTENING, started(2.0), (final("hello", 3.0, finished=False), 3.2))
+    ending = attrs.evolve(final("", 3.1, finished=False), speech_ending=True)
+    assert only(TurnExpected, sent(core, (ending, 3.3))) == [TurnExpected(turn=1, text="hello")]
+
+
+def test_a_bare_core_knows_where_the_sound_before_the_present_one_ended() -> None:
+    assert TurnDetector().bare(after(LISTENING, started(2.0), stopped(3.0), started(3.5))).sound.end_s == 3.0
+
+
+def test_a_sound_of_which_neither_the_end_nor_the_next_ones_beginning_was_told_counts_from_the_latter() -> None:
+    core = after(SPEAKING, started(4.5), lasted(6.0, 6.05))
+    assert (core.sound.from_s, core.floor) == (6.0, Floor.AGENT)
+
+
+def test_a_nod_before_the_agent_is_heard_is_not_told_before_its_turn_is_over() -> None:
+    pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3), (final("okay", 3.8), 3.9))
+    assert only(Backchannel, sent(pending, (Playing(turn=1), 4.0))) == []
+
+
+def test_an_agent_that_was_kept_from_beginning_remembers_the_holds_that_came_to_nothing() -> None:
+    pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3), started(3.5))
+    assert after(attrs.evolve(pending, vain=2), (Playing(turn=1), 4.0)).vain == 2
+
+
+def test_words_that_waited_for_a_firm_phrase_are_counted_as_words() -> None:
+    firm = after(SPEAKING, (Playing(turn=1, firm=True), 4.1), (final("no", 4.8), 5.0))
+    (counted,) = only(Counted, sent(firm, (Playing(turn=1, firm=False), 5.5)))
+    assert counted == Counted(name="interruptions_by_words", amount=1.0)
+
+
+@pytest.mark.parametrize("over", [(Stopped(turn=1), 6.0), (interim("no I"), 6.0)])
+def test_an_answer_that_was_put_aside_waits_for_the_rest_from_when_the_agent_is_over(
+    over: tuple[object, float],
+) -> None:
+    assert after(SPEAKING, started(4.9), (final("okay", 5.0), 5.1), over).turn_due == pytest.approx(9.0)
+
+
+def test_a_caller_of_whose_sound_nothing_was_recognised_yet_is_asked_as_long_after_its_beginning() -> None:
+    core = after(attrs.evolve(SPEAKING, telling=True), started(20.0), lasted(20.0, 21.6))
+    assert core.floor is Floor.CALLER
+    assert only(CallerIdle, waited(core, 49.9)[1]) == []
+    assert only(CallerIdle, waited(core, 50.1)[1])
+
+
+def test_sounds_that_come_and_go_take_the_floor_though_the_recogniser_keeps_up() -> None:
+    core = HELD
+    for at_s in (4.8, 5.5, 6.2, 6.9, 7.6):
+        core = after(core, stopped(at_s), started(at_s + 0.3))
+    core = after(core, (final("", 8.4, finished=False), 8.5))
+    assert only(BargedIn, waited(core, 8.6)[1]) == [BargedIn(turn=1, at_s=7.6 + 0.3)]
+
+
+def test_a_sound_that_lasted_until_the_caller_was_asked_holds_nobody() -> None:
+    core = waited(after(LISTENING, started(5.0)), 70.0)[0]
+    assert only(Hold, sent(core, (Playing(turn=1), 70.1), lasted(5.0, 72.0))) == []
+
+
+def test_a_nod_is_told_of_the_turn_that_was_heard_though_another_is_pending() -> None:
+    core = after(attrs.evolve(SPEAKING, turn=2), (final("okay", 4.8), 5.0))
+    assert only(Backchannel, sent(core, (Stopped(turn=1), 9.0))) == [Backchannel(turn=1, text="okay", at_s=4.8)]
+
+
+QUIET = after(LISTENING, started(2.0), stopped(3.0), (final("", 3.0, finished=False), 3.2))
+
+
+def test_a_word_that_is_begun_after_a_key_is_waited_for_as_after_any_word() -> None:
+    core = after(LISTENING, (Dtmf(digit="1", at_s=5.0), 5.0))
+    assert core.turn_due == pytest.approx(8.0)
+    assert after(core, (interim("and"), 7.0)).turn_due == pytest.approx(10.0)
+
+
+def test_keys_are_not_answered_early_but_words_after_them_are() -> None:
+    core, told = ran(QUIET, (Dtmf(digit="1", at_s=3.5), 3.5))
+    assert only(TurnExpected, told) == []
+    (expected,) = only(TurnExpected, sent(core, (interim("thanks", 3.6, ending=True), 3.7)))
+    assert expected.text == "1 thanks"
+
+
+def test_words_of_a_voice_that_the_line_did_not_hear_are_not_answered_early() -> None:
+    assert only(TurnExpected, sent(QUIET, (final("hello", 4.1, finished=False), 4.2))) == []
+    assert only(TurnExpected, sent(QUIET, (final("hello", 3.9, finished=False), 4.0)))
+
+
+def test_nothing_is_expected_of_words_that_a_key_has_ended() -> None:
+    core = after(LISTENING, *said("red and", 2.0, 3.0))
+    assert core.expect_due == pytest.approx(3.3)
+    assert after(core, (Dtmf(digit="#", at_s=3.28), 3.28)).expect_due == NEVER
