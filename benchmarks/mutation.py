@@ -508,8 +508,9 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
     """Yield what became of each changed core, as it is known.
 
-    A change inside a function is first tried in a session that has the tests imported. What survives that, and what is
-    changed elsewhere, is imported with all that is made of it as the tests are.
+    A change inside a function is first tried in a session that has the core's own tests imported. What survives that,
+    and what is changed elsewhere, is imported, as are all its tests after it: what they make of it at once is then made
+    of the changed core too.
     """
     _prepared(core)
     gc.freeze()
@@ -520,10 +521,13 @@ def outcomes(core: Core, wanted: Sequence[Mutant], jobs: int) -> Iterator[tuple[
         raise RuntimeError(f"the tests of {core.name} fail on what is not changed: pytest says {status}")
     limit_s = max(LEAST_LIMIT_S, 5 * (time.monotonic() - began))
     left = dict(enumerate(wanted))
-    for stage in core.stages:
+    for stage in core.stages[:-1]:
         hosted = {number: each for number, each in left.items() if each.function}
         for number, outcome in _hosted(core, hosted, stage, jobs, limit_s):
             yield left.pop(number), outcome
+
+    for each in left.values():
+        print(f"\rnot noticed so far: {core.name}:{each.line} {each.name}")
 
     def imported(mutant: Mutant) -> int:
         return _tested(core, mutant.of(core.tree))
@@ -587,7 +591,7 @@ def measured(name: str, *, sample: int | None, jobs: int) -> dict[str, Any]:
         counts[outcome] += 1
         if outcome == SURVIVED:
             survivors.append(mutant)
-            print(f"\r{name}:{mutant.line} {mutant.name}")
+            print(f"\rsurvived: {name}:{mutant.line} {mutant.name}")
         print(f"\r{name} {done}/{len(wanted)}, {len(survivors)} survived", end=" ", flush=True)
     print()
     return {
