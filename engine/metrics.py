@@ -42,6 +42,7 @@ _LONGEST_VALUE: Final = 40
 
 # Seconds. A caller hears the difference between 0.3 and 0.5; over 1.5 is a pause that people remark on.
 _HOP_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0)
+_SAVED_S: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0)
 _ANSWER_S: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 # A timer's own grain is 1 ms; 0.3 is the Pacer's lead, beyond which the caller hears a gap.
 _LATE_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -119,6 +120,7 @@ class Metrics:
     _pacer_lead: Histogram = attrs.field(init=False)
     _mark_round_trip: Histogram = attrs.field(init=False)
     _loop_late: Histogram = attrs.field(init=False)
+    _eager_saved: Histogram = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._calls_open = self._gauge("calls_open", "Calls that are being served.", "tenant")
@@ -131,6 +133,9 @@ class Metrics:
         self._stages = {stage: hops.labels(stage) for stage in STAGES[1:]}
         self._answers = self._histogram(
             "answer_seconds", "From a caller's last word to the first sound of the answer sent.", _ANSWER_S
+        )
+        self._eager_saved = self._histogram(
+            "eager_saved_seconds", "How much sooner a model was asked because the turn's end was expected.", _SAVED_S
         )
         self._supervised = self._counter(
             "supervision_events",
@@ -280,6 +285,8 @@ class Metrics:
     def counted(self, name: str, amount: float) -> None:
         """A core counted something: `records.Counted`."""
         self._counted.labels(self._bounded("counted", name)).inc(max(0.0, amount))
+        if name == "eager_saved_s":
+            self._eager_saved.observe(max(0.0, amount))
 
     # The front door.
 

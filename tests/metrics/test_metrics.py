@@ -88,6 +88,9 @@ def test_a_label_takes_so_many_values_and_no_more() -> None:
 
 def test_what_a_core_counts_wrongly_is_no_crash() -> None:
     metrics = Metrics()
+    metrics.counted("eager_saved_s", 0.25)
+    assert value(metrics, "eager_saved_seconds_count") == 1
+    assert value(metrics, "eager_saved_seconds_sum") == 0.25
     metrics.counted("lost_ms", -1.0)
     assert value(metrics, "counted_total", name="lost_ms") == 0
 
