@@ -291,9 +291,14 @@ def page(figures: dict[str, Any]) -> str:
         cells += [of["went_on"], of["stale_frames"], of["missed"]]
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     stalled = figures["stalled"]
-    heard = f"{stalled['gaps']} gaps, the longest {stalled['longest_gap_ms']} ms"
+    heard = f"gaps {stalled['gaps']}, the longest {stalled['longest_gap_ms']} ms"
     stops = f"The engine was stopped {stalled['stalls']} times for {stalled['stall_ms']} ms"
-    lines += ["", f"{stops} while {stalled['answers']} answers were heard: {heard}.", ""]
+    lines += ["", f"{stops} while {stalled['answers']} answers were heard: {heard}."]
+    if stalled["gaps"]:
+        earliest, latest = (f(at_s for at_s, _, _ in stalled["gaps_at_s_ms_in_piece"]) for f in (min, max))
+        when = f"from {earliest} to {latest} s after an answer's first sound"
+        lines.append(f"They came {when}, where the voice had not given the lead yet.")
+    lines.append("")
     return "\n".join(lines)
 
 

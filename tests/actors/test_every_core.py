@@ -23,7 +23,7 @@ from engine.messages.recognition import Recognised, Word
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.turns import BargedIn
 
-CLIPS = ["greeting", "still_there", "goodbye", "apology", "repeat_please", "one_moment"]
+CLIPS = ["greeting", "still_there", "goodbye", "apology", "repeat_please", "one_moment", "hold_tone"]
 FIRST: dict[str, Core] = {
     "twilio_io": TwilioIO(),
     "stt": STT(),
@@ -57,7 +57,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "digit": st.sampled_from("0#"),
     "request": NUMBERS.map("r{}".format),
     "id": NUMBERS.map("t{}".format),
-    "name": st.sampled_from(["0:1:0", "0:0:0", "1:2:1", "2:3:0", "elsewhere", END_CALL]),
+    "name": st.sampled_from(["0:1:0", "0:0:0", "0:0:0:12160", "1:1:0", "1:2:1", "2:3:0", "elsewhere", END_CALL]),
     "arguments": st.just({}),
     "value": st.just("done"),
     "stop": st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]),
