@@ -379,7 +379,7 @@ def test_a_whole_call_is_seen_from_its_opening_to_its_end() -> None:
     for stage in STAGES[1:3]:
         assert value(metrics, "stage_seconds_count", stage=stage) == turns
     assert value(metrics, "answer_seconds_count") == value(metrics, "turns_total", outcome="answered")
-    assert (value(metrics, "pacer_late_seconds_count") or 0) > 100
+    assert (value(metrics, "pacer_late_seconds_count") or 0) > 50
     assert (value(metrics, "pacer_lead_seconds_count") or 0) > 50
     assert (value(metrics, "mark_round_trip_seconds_count") or 0) > 5
     assert total(metrics, "vendor_requests_total") >= turns
