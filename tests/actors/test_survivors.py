@@ -1,8 +1,11 @@
 """What a core changed in one place got away with: benchmarks/mutation.py found each of these unguarded."""
 
+from typing import Any
+
 import attrs
 import pytest
 
+from engine.actors.agent import Agent, AgentPolicy
 from engine.actors.stt import STT, RecognitionPolicy
 from engine.actors.tts import TTS
 from engine.actors.turn_detector import Floor, TurnDetector
@@ -10,14 +13,25 @@ from engine.actors.twilio_io import SpeechPolicy, TwilioIO
 from engine.codec.telephony import FRAME_BYTES, SILENT_FRAME
 from engine.mailbox import NEVER, Core
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, SpeechLasted
+from engine.messages.conversation import CallerSaid
 from engine.messages.line import LineAudio, LineEnded
+from engine.messages.model import (
+    AskModel,
+    CancelModel,
+    ModelEnded,
+    ModelFailed,
+    ModelText,
+    ModelToolCall,
+    ToolReturned,
+)
 from engine.messages.playout import Hold, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript, Word
 from engine.messages.records import Counted
-from engine.messages.reply import Sentence
+from engine.messages.reply import HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import SessionInfo, Tick
 from engine.messages.synthesis import AgentAudioTrimmed, Synthesised, SynthesisEnded
-from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnExpected
+from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded, TurnExpected
+from engine.policy import Answer
 from tests.actors.steps import after, only, ran, sent, waited
 from tests.actors.turns import LISTENING, SPEAKING, final, interim, lasted, policy, said, started, stopped
 
@@ -260,3 +274,132 @@ def test_nothing_is_expected_of_words_that_a_key_has_ended() -> None:
     core = after(LISTENING, *said("red and", 2.0, 3.0))
     assert core.expect_due == pytest.approx(3.3)
     assert after(core, (Dtmf(digit="#", at_s=3.28), 3.28)).expect_due == NEVER
+
+
+# Agent.
+
+PHRASES = dict.fromkeys(["greeting", "still_there", "goodbye", "apology", "transfer"], "A phrase.")
+
+
+def agent(**fields: Any) -> Agent:
+    return Agent(policy=AgentPolicy(**{"phrases": PHRASES, "last_s": 0.0, **fields}))
+
+
+def ended(turn: int) -> TurnEnded:
+    return TurnEnded(turn=turn, text="book me", end_s=99.0)
+
+
+def failed(request: str, vendor: str = "") -> ModelFailed:
+    return ModelFailed(request=request, vendor=vendor, kinds=("down",), reason="gone")
+
+
+def wrote(request: str, text: str = "Of course.") -> ModelText:
+    return ModelText(request=request, text=text)
+
+
+def calls(request: str, call: str) -> ModelToolCall:
+    return ModelToolCall(request=request, id=call, name="find", arguments={})
+
+
+def stops(request: str, why: str = "end_turn") -> ModelEnded:
+    return ModelEnded(request=request, stop=why)
+
+
+GAVE_BACK = ToolReturned(id="t1", ok=True, value="9:00")
+ASKED = after(agent(), (ended(1), 5.0))
+ANSWERED = after(ASKED, (wrote("r1"), 6.0), (stops("r1"), 6.2))
+
+
+def test_silence_of_a_model_is_a_failure_that_the_policy_has_a_word_in() -> None:
+    strict = agent(reasons={"slow": Answer.END})
+    (hung_up,) = only(HangUp, waited(after(strict, (ended(1), 5.0)), 7.6)[1])
+    assert hung_up.reason == "gave_up"
+
+
+def failing(core: Agent, *steps: tuple[int, float] | str) -> list[str]:
+    """Why the call ends when these turns fail at these times, or, where there is a word, are answered by it."""
+    told: list[object] = []
+    for count, each in enumerate(steps, 1):
+        turn, at_s = (count, 10.0) if isinstance(each, str) else each
+        core = after(core, (ended(turn), at_s))
+        assert core.reply is not None
+        request = core.reply.request
+        said = [(wrote(request, each), at_s), (stops(request), at_s)] if isinstance(each, str) else []
+        core, more = ran(core, *(said or [(failed(request), at_s)]))
+        told += more
+    return [each.reason for each in only(HangUp, told)]
+
+
+def test_the_second_turn_in_a_row_that_fails_ten_seconds_after_the_first_hands_the_caller_over() -> None:
+    core = agent(human=True, retries=0)
+    assert failing(core, (1, 5.0), (2, 14.9)) == []
+    assert failing(core, (1, 5.0), (2, 15.0)) == ["transfer"]
+
+
+def test_turns_that_fail_are_counted_from_the_last_one_that_did_not_and_each_once() -> None:
+    core = agent(human=True, retries=0, failures=3)
+    assert failing(core, (1, 5.0), "Yes.", (3, 20.0), (4, 31.0)) == []
+    assert failing(core, (1, 5.0), "Yes.", (3, 20.0), (4, 31.0), (5, 32.0)) == ["transfer"]
+
+
+def test_a_request_that_is_under_way_is_not_made_again_for_a_turn_that_comes_after_it() -> None:
+    assert only(AskModel, sent(ASKED, (ended(2), 5.5))) == []
+
+
+def test_a_model_that_stops_for_a_tool_after_others_and_asks_for_none_has_answered() -> None:
+    core = after(ASKED, (calls("r1", "t1"), 6.0), (stops("r1", "tool_use"), 6.1), (GAVE_BACK, 6.2))
+    told = sent(core, (wrote("r2"), 7.0), (stops("r2", "tool_use"), 7.1))
+    assert only(AskModel, told) == []
+    assert only(ReplyEnded, told) == [ReplyEnded(turn=1, pieces=1)]
+
+
+def test_a_model_that_does_not_stop_for_its_tool_has_answered() -> None:
+    told = sent(ASKED, (wrote("r1"), 6.0), (calls("r1", "t1"), 6.1), (stops("r1", "max_tokens"), 6.2))
+    assert only(ReplyEnded, told) == [ReplyEnded(turn=1, pieces=1)]
+
+
+def test_what_is_asked_before_a_turn_has_ended_is_asked_of_the_whole_conversation() -> None:
+    (asked,) = only(AskModel, sent(ANSWERED, (TurnExpected(turn=2, text="at nine"), 9.0)))
+    assert asked.conversation == (*ANSWERED.conversation, CallerSaid(turn=2, text="at nine"))
+
+
+def test_the_time_that_the_last_model_is_asked_again_in_counts_from_its_own_first_failure() -> None:
+    core = agent(models=("a", "b"), last_s=1.0)
+    core = after(core, (ended(1), 5.0), (failed("r1", "a"), 5.0), (failed("r2", "a"), 5.1))
+    core = after(core, (failed("r3", "b"), 9.0))
+    (asked,) = only(AskModel, waited(after(core, (failed("r4", "b"), 9.1)), 9.4)[1])
+    assert asked.request == "r5"
+
+
+def test_it_counts_anew_after_an_answer_that_only_asked_for_a_tool() -> None:
+    core = after(agent(last_s=1.0), (ended(1), 5.0), (failed("r1"), 5.0), (calls("r2", "t1"), 6.0))
+    core = after(core, (stops("r2", "tool_use"), 6.1), (GAVE_BACK, 9.0), (failed("r3"), 9.1), (failed("r4"), 9.2))
+    assert [each.request for each in only(AskModel, waited(core, 9.5)[1])] == ["r5"]
+
+
+def test_nobody_is_told_to_wait_in_the_middle_of_an_answer() -> None:
+    core = after(
+        agent(phrases={**PHRASES, "one_moment": "One moment."}), (ended(1), 5.0), (wrote("r1", "Yes. No"), 6.0)
+    )
+    assert after(core, (ended(2), 6.5)).filler_due == NEVER
+
+
+def test_the_hold_tone_is_of_the_reply_in_hand_whatever_was_said_since() -> None:
+    core = after(agent(tone_s=2.0), (ended(1), 5.0), (calls("r1", "t1"), 6.0), (ended(2), 6.5))
+    assert only(PlayTone, waited(core, 8.6)[1]) == [PlayTone(turn=1)]
+
+
+def test_a_barge_in_on_an_older_turn_leaves_the_reply_in_hand() -> None:
+    core, told = ran(ASKED, (BargedIn(turn=0, at_s=5.2), 5.3))
+    assert only(CancelModel, told) == []
+    assert core.reply is not None
+
+
+def test_a_silent_caller_is_asked_although_nobody_told_what_was_heard_of_the_answer() -> None:
+    core, _ = waited(after(ANSWERED, (BargedIn(turn=1, at_s=6.4), 6.5)), 7.1)
+    assert [each.clip for each in only(PlayClip, sent(core, (CallerIdle(turn=2), 8.0)))] == ["still_there"]
+
+
+def test_a_fresh_core_knows_how_many_turns_have_failed() -> None:
+    core = after(agent(retries=0), (ended(1), 5.0), (failed("r1"), 5.0))
+    assert agent().fresh(core).failed == 1
