@@ -301,7 +301,7 @@ def calls(request: str, call: str) -> ModelToolCall:
     return ModelToolCall(request=request, id=call, name="find", arguments={})
 
 
-def stops(request: str, why: str = "end_turn") -> ModelEnded:
+def stops(request: str, why: Any = "end_turn") -> ModelEnded:
     return ModelEnded(request=request, stop=why)
 
 
