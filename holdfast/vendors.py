@@ -113,7 +113,7 @@ class _House:
     model: "ClaudeModel | None" = None
     ears: "dict[str, DeepgramRecogniser | FluxRecogniser]" = attrs.field(init=False, factory=dict)
     voices: "dict[str, ElevenLabsVoice]" = attrs.field(init=False, factory=dict)
-    # What was learnt of a voice's loudness is every call's: by its name, and by whom it stands in for.
+    # What was learnt of a voice's loudness is every call's: by its name and language, and by whom it stands in for.
     measured: dict[str, Measured] = attrs.field(init=False, factory=dict)
 
     async def open(self, stack: AsyncExitStack) -> None:
@@ -193,7 +193,7 @@ class _House:
         """Return who serves a tenant's calls; the clips are still to be rendered."""
         return Team(
             recognisers=tuple([await self._ear(tenant, name) for name in self._names(tenant, "stt")]),
-            voices=self._levelled([await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
+            voices=self._levelled(tenant, [await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
             models=tuple([await self._mind(tenant, name) for name in self._names(tenant, "llm")]),
             vad=FrameVad,
             clips={},
@@ -219,13 +219,14 @@ class _House:
             self.voices[spoken] = await _in_thread(partial(self._elevenlabs, tenant))
         return self.voices[spoken]
 
-    def _levelled(self, voices: Sequence[Voice]) -> tuple[Voice, ...]:
-        """Return a list's voices, as loud as the first of them; one alone as it is."""
+    def _levelled(self, tenant: Tenant, voices: Sequence[Voice]) -> tuple[Voice, ...]:
+        """Return a tenant's voices, as loud as the first of them; one alone as it is."""
         if len(voices) == 1:
             return tuple(voices)
         first, *others = voices
-        leader = self.measured.setdefault(f"{first.vendor}, {first.voice}", Measured(first))
-        level = {f"{each.vendor}, {each.voice}, {leader.voice}": each for each in others}
+        spoken = tenant.language  # it is in no voice's name
+        leader = self.measured.setdefault(f"{first.vendor}, {first.voice}, {spoken}", Measured(first))
+        level = {f"{each.vendor}, {each.voice}, {spoken}, {first.vendor}, {first.voice}": each for each in others}
         return (leader, *(self.measured.setdefault(name, Levelled(each, like=leader)) for name, each in level.items()))
 
     async def _mind(self, tenant: Tenant, name: str) -> Model:

@@ -1,8 +1,12 @@
 """Vendors at start: who may be away, and who has to be there."""
 
+import attrs
 import pytest
+import trio
 
 from engine.messages.errors import ConfigError
+from engine.messages.synthesis import Synthesised
+from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.settings import CallSettings, Settings, Tenant, TenantCallSettings, Tenants
 from holdfast.keys import Keys
 from holdfast.vendors import _House, _Outcome, _Trial
@@ -52,3 +56,29 @@ def test_one_that_has_nobody_in_its_place_does() -> None:
         house(BOTH).away([outcome("tts", "elevenlabs", "away")])
     with pytest.raises(ConfigError, match=r"deepgram \(x\): away"):
         house(BOTH, ONE).away([outcome("stt", "deepgram", "away")])
+
+
+@attrs.define(eq=False)
+class _Tongue:
+    """A voice that has no language in its name: what it renders says which."""
+
+    vendor: str
+    language: str
+    voice: str = "heart"
+
+    async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
+        seam.opened(aligned=False)
+        await seam.emit(Synthesised(turn=0, index=0, audio=b""))
+
+    async def render(self, _text: str) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.language.encode()
+
+
+async def test_each_tenant_is_spoken_for_in_its_own_language() -> None:
+    both, german = house(BOTH), attrs.evolve(BOTH, id="german", language="de")
+    for tenant in (BOTH, german, BOTH):
+        tongues = [_Tongue("elevenlabs", tenant.language), _Tongue("local", tenant.language)]
+        voices = both._levelled(tenant, tongues)
+        assert [(await each.render("")).decode() for each in voices] == [tenant.language] * 2
+    assert len({id(both._levelled(BOTH, [_Tongue("x", "en"), _Tongue("y", "en")])[0]) for _ in range(3)}) == 1
