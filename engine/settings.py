@@ -647,7 +647,8 @@ class Settings:
         grammar = grammar_of(tenant.language).plus(backchannels=more.backchannels, commands=more.commands)
         policy = _over(self.turns, [tenant.turns])
         idle_s = tenant.limits.idle_s or self.call.idle_s
-        again_s = tenant.limits.idle_again_s or self.call.idle_again_s or (idle_s,)
+        own = tenant.limits.idle_again_s  # an empty list is its own, too
+        again_s = (self.call.idle_again_s if own is None else own) or (idle_s,)
         return attrs.evolve(policy, grammar=grammar, idle_s=idle_s, idle_again_s=again_s)
 
     def restart_policy(self, tenant: "Tenant | None", actor: str, vendor: str = "") -> RestartPolicy:

@@ -456,3 +456,20 @@ def test_settings_that_come_from_no_file_are_named_by_their_path(tmp_path: Path)
     assert Settings().restart_policy(tenant, "stt", "local") == Settings().restart_policy(None, "stt", "")
     (tmp_path / "a.toml").write_text(TENANT, encoding="utf-8")
     assert attrs.evolve(load_tenants(tmp_path).tenants[0], id="a").actors == tenant.actors
+
+
+@pytest.mark.parametrize(
+    ("engine", "tenant", "again_s"),
+    [
+        ("", "", (4.0,)),
+        ("idle_again_s = [8, 9]", "", (8.0, 9.0)),
+        ("idle_again_s = [8, 9]", "idle_again_s = [5]", (5.0,)),
+        ("idle_again_s = [8, 9]", "idle_again_s = []", (4.0,)),  # a list of its own, although there is nothing in it
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_silent_caller_is_asked_as_often_as_the_tenant_says_else_the_engine(
+    engine: str, tenant: str, again_s: tuple[float, ...]
+) -> None:
+    files = configured(f"[call]\nidle_s = 4\n{engine}\n", f"[limits]\n{tenant}\n")
+    assert files.settings.turns_of(files.tenants.tenants[0]).idle_again_s == again_s
