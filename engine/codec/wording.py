@@ -6,11 +6,15 @@ from typing import Final
 _FEWEST: Final = 3
 """Words of a phrase that make a piece a part of it: a clause has as many, and two may stand anywhere."""
 
+_AROUND: Final = ".,;:?!\"'()[]“”‘’«»¡¿…–—"  # noqa: RUF001 - quotation marks are meant
+
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """Return a text's words as they are compared: "Ten o'clock, please." is ("ten", "oclock", "please")."""
-    bare = ("".join(filter(str.isalnum, word)) for word in text.casefold().split())
-    return tuple(filter(None, bare))
+    """Return a text's words as they are compared: "Ten o'clock, please." is ("ten", "oclock", "please").
+
+    Of what has a digit only the marks around it go: "$1.50," is "$1.50", which is not "$150".
+    """
+    return tuple(filter(None, map(_plain, text.casefold().split())))
 
 
 def is_same(text: str, other: str) -> bool:
@@ -30,3 +34,9 @@ def is_of_phrase(text: str, phrases: Iterable[str]) -> bool:
 
 def _holds(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
     return any(words[at : at + len(part)] == part for at in range(len(words) - len(part) + 1))
+
+
+def _plain(word: str) -> str:
+    if any(map(str.isdigit, word)):
+        return word.strip(_AROUND)
+    return "".join(filter(str.isalnum, word))

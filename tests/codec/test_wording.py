@@ -9,7 +9,8 @@ from engine.codec.wording import is_of_phrase, is_same, plain_words
     ("text", "words"),
     [
         ("Ten o'clock, please.", ("ten", "oclock", "please")),
-        ("  10:30 — or  STRASSE? ", ("1030", "or", "strasse")),
+        ("  10:30 — or  STRASSE? ", ("10:30", "or", "strasse")),
+        ("“$1.50”, (5%). -5!", ("$1.50", "5%", "-5")),
         ("Straße … größer", ("strasse", "grösser")),
         ("?! –", ()),
         ("", ()),
@@ -28,6 +29,9 @@ def test_words_are_compared_without_case_and_punctuation(text: str, words: tuple
         ("book me", "me book", False),
         ("", "...", True),
         ("two", "too", False),
+        ("pay $150", "Pay $150.", True),
+        ("pay $150", "Pay $1.50.", False),
+        ("at 5", "At 5%?", False),
     ],
 )
 def test_texts_are_the_same_by_their_words(text: str, other: str, *, same: bool) -> None:
