@@ -112,10 +112,12 @@ def _floor(asked: argparse.Namespace, console: Console) -> bool:
     written = list(floor.calls(phrases, seed=asked.seed, leave=asked.leave, take=asked.take))
     counted = 0
 
-    def done(_call: Call, account: Account) -> None:
+    def done(call: Call, account: Account) -> None:
         nonlocal counted
         counted += 1
         tally.add(account)
+        if asked.out is not None:
+            keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", {"notes": account.notes})
         console.print(f"[dim]{counted}/{len(written)} calls, {len(tally.sounds)} sounds[/dim]", highlight=False)
 
     calls = [Call(name=floor.NAME, label=str(count), scenario=each, voice=count) for count, each in enumerate(written)]

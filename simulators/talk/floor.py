@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from engine.messages.conversation import CallerSaid
 from engine.messages.errors import ConfigError
 from simulators.caller import Backchannel, HangUp, Interrupt, Listen, Noise, Say, Step, Wait
 from simulators.scenario import Business, Reply, Scenario
@@ -51,6 +52,8 @@ _NOISES: Final = (
     ("door", 0.2, 0.5),
 )
 _PAUSE_S: Final = 0.3
+_SOONEST_S: Final = 0.05
+"""No sound silences the agent sooner."""
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +138,7 @@ class Sounded:
 
     took: the agent was cut by it. silent_s: from its beginning to the agent's silence, if it fell silent soon.
     resumed_s: from its end until the agent went on, if it had fallen silent and did.
+    got: what the model was given next: how the recogniser took it, if it was taken for words.
     """
 
     text: str
@@ -142,13 +146,17 @@ class Sounded:
     took: bool
     silent_s: float | None
     resumed_s: float | None
+    got: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} → {self.got}" if self.got else self.text
 
 
 def outcomes(account: Account) -> Iterator[Sounded]:
     """Yield what each sound over the agent did."""
     speech = merged(account.agent, _PAUSE_S)
     for made in account.made:
-        if not isinstance(made.step, Say | Backchannel | Noise):
+        if not isinstance(made.step, Say | Backchannel | Noise) or made.text in _ASKS:
             continue
         heard = next((each for each in speech if each.start_s < made.start_s < each.end_s), None)
         turn = next((each for each in reversed(account.spoke) if each.start_s <= made.start_s), None)
@@ -165,11 +173,17 @@ def outcomes(account: Account) -> Iterator[Sounded]:
             took=took,
             silent_s=None if silent_s is None else round(silent_s, 3),
             resumed_s=round(following - made.end_s, 3) if resumed else None,
+            got=_got_after(account, turn.turn),
         )
 
 
+def _got_after(account: Account, turn: int) -> str:
+    said = (each for each in account.conversation if isinstance(each, CallerSaid) and each.turn > turn)
+    return next((each.text for each in said), "")
+
+
 def _last_over(account: Account, start_s: float, end_s: float) -> Made | None:
-    return next((each for each in reversed(account.made) if start_s <= each.start_s <= end_s + 0.1), None)
+    return next((each for each in reversed(account.made) if start_s <= each.start_s <= end_s - _SOONEST_S), None)
 
 
 @attrs.define
@@ -206,8 +220,8 @@ class Tally:
             "resumed_p50_s": quantile(pauses, 0.5),
             "resumed_p95_s": quantile(pauses, 0.95),
             "others": self.others,
-            "wrongly_cut_by": [each.text for each in leave if each.took],
-            "talked_through": [each.text for each in take if not each.took],
+            "wrongly_cut_by": [str(each) for each in leave if each.took],
+            "talked_through": [str(each) for each in take if not each.took],
         }
 
 
