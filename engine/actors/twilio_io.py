@@ -11,6 +11,9 @@ from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, Spee
 from engine.messages.line import LineAudio, LineDtmf, LineEnded, LineMark
 from engine.messages.supervision import Tick
 
+LOST_S = 0.05
+"""A hole of more than this in the caller's audio breaks a sound: two frames may be lost, or the line's clock jump."""
+
 Inbox: TypeAlias = LineAudio | LineDtmf | LineMark | LineEnded | Tick
 
 
@@ -62,9 +65,11 @@ class TwilioIO:
         match message:
             case LineAudio(start_s=start_s, audio=audio, voiced=voiced):
                 end_s = start_s + len(audio) / RATE_HZ
-                heard = attrs.evolve(self, heard_s=max(self.heard_s, end_s))
+                # Audio that was lost on its way is no sound: what lies around it is not unbroken.
+                here, lost = self._unvoiced(start_s) if start_s - self.heard_s > LOST_S else (self, [])
+                heard = attrs.evolve(here, heard_s=max(self.heard_s, end_s))
                 core, effects = heard._voiced(start_s, end_s) if voiced else heard._unvoiced(end_s)
-                return core, [CallerAudio(start_s=start_s, end_s=end_s, audio=audio, voiced=voiced), *effects]
+                return core, [*lost, CallerAudio(start_s=start_s, end_s=end_s, audio=audio, voiced=voiced), *effects]
             case LineDtmf(digit=digit):
                 return self, [Dtmf(digit=digit, at_s=self.heard_s)]
             case LineMark(name=name):

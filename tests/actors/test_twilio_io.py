@@ -56,6 +56,21 @@ def test_speech_begins_after_three_voiced_frames_and_ends_after_ten_silent_ones(
     assert speech(pattern) == told
 
 
+@pytest.mark.parametrize(
+    ("before", "on_s", "told"),
+    [
+        ("#", 3.0, [SpeechStarted(at_s=3.0)]),  # a click, and then a voice: not three seconds of it
+        ("##", 0.1, [SpeechStarted(at_s=0.1)]),
+        ("##", 0.08, [SpeechStarted(at_s=0.0)]),  # two frames are missing in a voice
+        ("####", 0.27, [SpeechStarted(at_s=0.0)]),  # less was lost than ends speech
+        ("####", 0.29, [SpeechStarted(at_s=0.0), SpeechStopped(at_s=0.08), SpeechStarted(at_s=0.29)]),
+    ],
+)
+def test_audio_that_was_lost_on_its_way_is_no_sound(before: str, on_s: float, told: list[object]) -> None:
+    heard = said(sent(PLAIN, *frames(before), *frames("###", start_s=on_s)))
+    assert [attrs.evolve(each, at_s=round(each.at_s, 3)) for each in heard] == told
+
+
 def test_the_policy_says_how_long_both_take() -> None:
     core = TwilioIO(policy=SpeechPolicy(start_s=0.02, stop_s=0.04))
     assert [type(each) for each in speech("#..", core)] == [SpeechStarted, SpeechStopped]
