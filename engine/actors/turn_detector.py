@@ -266,6 +266,8 @@ class TurnDetector:
     # How often the caller was asked into the present silence; whether the agent was cut, and no words have come yet.
     asked: int = 0
     stranded: bool = False
+    # Since when nothing but sound of the caller's has broken the silence.
+    wordless_at: float = 0.0
     # Invariant: `turn_due` is a time exactly while there are open words, `hold_due` exactly during a hold; from the
     # agent's first sound to the line's end one of the four is a time, so nobody waits for ever.
     turn_due: float = NEVER
@@ -341,7 +343,7 @@ class TurnDetector:
             certain = core.open.certain or heard.semantic
             core = attrs.evolve(core, open=attrs.evolve(core.open, finished=True, certain=certain))
         caught_up = self._behind(now) and not core._behind(now)
-        return (core._idling(now) if caught_up else core)._rearmed(now)._released(now)
+        return (core._idling(now, sign=False) if caught_up else core)._rearmed(now)._released(now)
 
     def _said(self, heard: Transcript, now: float) -> "Step":
         """Take final words: they wait to be answered, or, over the agent, are put aside if they leave it the floor."""
@@ -378,7 +380,7 @@ class TurnDetector:
     def _sounded(self, at_s: float, now: float) -> "Step":
         """Take the beginning of a sound. An agent that was not heard yet does not begin into it."""
         sound = Sound(from_s=at_s, end_s=self.sound.end_s, lasts=True)
-        core = attrs.evolve(self, sound=sound, hold_due=self._held_until)._alive(now)._idling(now)
+        core = attrs.evolve(self, sound=sound, hold_due=self._held_until)._alive(now)._idling(now, sign=False)
         return core._hold(now) if self.floor is Floor.PENDING and not self._needed_s else (core, [])
 
     def _sounding(self, from_s: float, to_s: float, now: float) -> "Step":
@@ -398,7 +400,7 @@ class TurnDetector:
         sound = attrs.evolve(self.sound, end_s=at_s, lasts=False)
         until = self._held_until
         due = NEVER if until == NEVER else min(until, max(now, at_s + self.policy.words_s))
-        return attrs.evolve(self, sound=sound, hold_due=due)._rearmed(now)._idling(now)._released(now)
+        return attrs.evolve(self, sound=sound, hold_due=due)._rearmed(now)._idling(now, sign=False)._released(now)
 
     # The playout.
 
@@ -662,10 +664,15 @@ class TurnDetector:
         alive_at = min(now, self.open.worded_at + self.policy.longest_s)
         return attrs.evolve(self, open=attrs.evolve(self.open, alive_at=alive_at))._rearmed(now)
 
-    def _idling(self, now: float) -> Self:
-        """Return the core with silence counted from now; open words, and a hold, are due long before."""
+    def _idling(self, now: float, *, sign: bool = True) -> Self:
+        """Return the core with silence counted from now; open words, and a hold, are due long before.
+
+        sign: of more than sound. A line whose noise comes and goes is never silent for long: what no words come of is
+        borne no longer than one sound would be that began in the silence, and still less where it has cut the agent.
+        """
+        wordless_at = now if sign else self.wordless_at
         if self.open.text or self.floor in _HOLDING:
-            return attrs.evolve(self, idle_due=NEVER)
+            return attrs.evolve(self, wordless_at=wordless_at, idle_due=NEVER)
         policy = self.policy
         if self.floor is Floor.AGENT or (self.sound.lasts and not self.sound.noise):
             wait_s = policy.monologue_s
@@ -674,7 +681,9 @@ class TurnDetector:
         else:
             waits_s = (policy.idle_s, *policy.idle_again_s)
             wait_s = waits_s[min(self.asked, len(waits_s) - 1)]
-        return attrs.evolve(self, idle_due=now + wait_s)
+        longest_s = policy.idle_s if self.stranded and not self.draft.text else policy.idle_s + policy.monologue_s
+        due = max(now, min(now + wait_s, wordless_at + longest_s))
+        return attrs.evolve(self, wordless_at=wordless_at, idle_due=due)
 
     # Salvage.
 
@@ -697,6 +706,7 @@ class TurnDetector:
             vain=int(suspect.vain),
             asked=int(suspect.asked),
             stranded=bool(suspect.stranded),
+            wordless_at=float(suspect.wordless_at),
             turn_due=float(suspect.turn_due) if words.text else NEVER,
             expect_due=float(suspect.expect_due) if words.text else NEVER,
             hold_due=float(suspect.hold_due) if holding else NEVER,
@@ -717,6 +727,7 @@ class TurnDetector:
             covered_s=covered_s,
             sound=Sound(end_s=spoke_s),
             voice=Voice(turn=int(suspect.voice.turn)),
+            wordless_at=max(covered_s, spoke_s),
             idle_due=NEVER if gone else max(covered_s, spoke_s) + self.policy.monologue_s,
         )
 

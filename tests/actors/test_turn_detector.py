@@ -231,6 +231,28 @@ def test_noise_that_never_ends_is_silence_after_a_minute_and_then_no_barge_in() 
     assert waited(after(core, (Playing(turn=1), 70.1)), 80.0)[1] == []
 
 
+def noises(from_s: float, to_s: float, every_s: float) -> list[tuple[object, float]]:
+    """Sounds of half a second that come and go, in which the recogniser hears nothing."""
+    told: list[tuple[object, float]] = []
+    for at_s in (from_s + every_s * count for count in range(round((to_s - from_s) / every_s))):
+        told += [started(at_s), stopped(at_s + 0.5), (final("", at_s + 0.5, finished=False), at_s + 0.8)]
+    return told
+
+
+def test_noise_that_comes_and_goes_is_silence_after_as_long_as_one_sound_would_be() -> None:
+    told = ran(LISTENING, *noises(5.0, 70.0, every_s=2.5))[1]
+    assert only(CallerIdle, told) == []
+    core = after(LISTENING, *noises(5.0, 70.0, every_s=2.5))
+    assert core.idle_due == pytest.approx(71.0)  # the agent's end, ten seconds of silence, a minute of sound
+    assert only(CallerIdle, waited(core, 71.0)[1]) == [CallerIdle(turn=1)]
+
+
+def test_words_in_a_noise_that_comes_and_goes_are_a_sign_of_the_caller() -> None:
+    core = after(LISTENING, *noises(5.0, 50.0, every_s=2.5), (interim("er"), 50.5), (interim(""), 50.9))
+    core = after(core, *noises(51.0, 100.0, every_s=2.5))
+    assert core.idle_due > 100.0
+
+
 def test_the_policy_says_how_long_silence_is_borne() -> None:
     core = after(TurnDetector(policy=policy(idle_s=4.0)), (Playing(turn=0), 0.0), (Stopped(turn=0), 1.0))
     assert core.deadline == 5.0

@@ -338,6 +338,15 @@ def test_a_caller_whose_sound_cut_the_agent_and_had_no_words_is_soon_asked() -> 
     assert only(CallerIdle, waited(core, 10.0)[1]) == [CallerIdle(turn=2)]
 
 
+def test_a_caller_whom_a_noise_that_comes_and_goes_has_cut_off_is_asked_all_the_same() -> None:
+    core = after(SPEAKING, started(4.5), lasted(4.5, 6.0))
+    for at_s in (6.5, 9.0, 11.5, 14.0):  # each before the last one's silence is over
+        core = after(core, stopped(at_s), (final("", at_s, finished=False), at_s + 0.3), started(at_s + 0.5))
+    assert core.turn == 1
+    assert core.idle_due == pytest.approx(16.0)
+    assert only(CallerIdle, waited(core, 16.0)[1]) == [CallerIdle(turn=2)]
+
+
 def test_words_after_it_are_a_turn_like_any_other() -> None:
     core = after(SPEAKING, started(4.5), lasted(4.5, 6.0), stopped(6.5), (final("no Thursday", 6.5), 7.0))
     core, told = waited(core, 7.1)
