@@ -245,7 +245,9 @@ def _spoken_as(value: object) -> Mapping[str, str]:
     """Return a table of words, and how each is written for a voice."""
     table = _free_table(value)
     for word, said in table.items():
-        if not word.strip() or not isinstance(said, str) or not said.strip():
+        if not word.strip():
+            raise _expected("a word or a phrase before its sign of equality", word)
+        if not isinstance(said, str) or not said.strip():
             raise _Unfit(str(_expected("how it is written for a voice, a text", said)), key=word)
     return {word: str(said) for word, said in table.items()}
 
@@ -303,6 +305,7 @@ _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DATABASE = _unseen('a database address such as "sqlite:///var/calls.sqlite3"', r"[a-z0-9+_]+://.*")
 
 Text: TypeAlias = Annotated[str, _text()]
+Phrase: TypeAlias = Annotated[str, _text("a phrase of words", r"(?s).*[^\W_].*")]
 Flag: TypeAlias = Annotated[bool, _Must(_flag)]
 Table: TypeAlias = Annotated[Mapping[str, Any], _Must(_free_table)]
 EnvironmentName: TypeAlias = Annotated[
@@ -572,8 +575,8 @@ class StorageSettings:
 class PhraseSettings:
     """Phrases of one language besides those that are known: see `Grammar.plus`."""
 
-    backchannels: tuple[Text, ...] = ()
-    commands: tuple[Text, ...] = ()
+    backchannels: tuple[Phrase, ...] = ()
+    commands: tuple[Phrase, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -811,7 +814,7 @@ class SpeechSettings:
     pronunciations: Annotated[Mapping[str, str], _Must(_spoken_as)] = attrs.field(factory=dict)
     speed: Annotated[float, _number("a number", 0.7, 1.2)] = 1.0
     pause_s: Annotated[float, _seconds(0, 2)] = 0.0
-    uninterruptible: tuple[Text, ...] = ()
+    uninterruptible: tuple[Phrase, ...] = ()
     hold_tone_s: Patience | None = None
 
 

@@ -50,6 +50,18 @@ BAD = [
         ],
     ),
     (NUMBERED + "script = 1", ["6: script: expected a table, got 1"]),
+    (
+        NUMBERED + '[speech]\nuninterruptible = ["Calls are recorded.", "…"]',
+        ['7: speech.uninterruptible[1]: expected a phrase of words, got "…"'],
+    ),
+    (
+        NUMBERED + "[speech.pronunciations]\nNguyen = 1",
+        ["7: speech.pronunciations.Nguyen: expected how it is written for a voice, a text, got 1"],
+    ),
+    (
+        NUMBERED + '[speech.pronunciations]\n" " = "Win"',
+        ['6: speech.pronunciations: expected a word or a phrase before its sign of equality, got " "'],
+    ),
 ]
 
 
