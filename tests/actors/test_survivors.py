@@ -276,6 +276,26 @@ def test_nothing_is_expected_of_words_that_a_key_has_ended() -> None:
     assert after(core, (Dtmf(digit="#", at_s=3.28), 3.28)).expect_due == NEVER
 
 
+def test_a_second_sound_keeps_an_agent_from_beginning_as_the_first_did() -> None:
+    pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.3))
+    cough = [started(3.5), stopped(3.7), (final("", 3.8, finished=False), 4.0)]
+    assert after(pending, *cough).floor is Floor.PENDING
+    assert after(pending, *cough, started(4.2)).floor is Floor.KEPT
+
+
+def test_a_fresh_core_goes_on_expecting_what_looks_unfinished_to_be_all() -> None:
+    core = after(LISTENING, *said("red and", 2.0, 3.0))
+    assert TurnDetector(policy=core.policy).fresh(core) == core
+
+
+@pytest.mark.parametrize(("text", "same"), [("Half past two?", True), ("halfpast two", False), ("half past to", False)])
+def test_words_are_what_was_expected_where_they_part_at_the_same_places(text: str, *, same: bool) -> None:
+    core = after(QUIET, (interim("half-past two", 3.4, ending=True), 3.5))
+    assert core.expected is not None
+    told = sent(core, (interim(text, 3.4, ending=True), 3.6))
+    assert bool(only(TurnExpected, told)) is not same
+
+
 # Agent.
 
 PHRASES = dict.fromkeys(["greeting", "still_there", "goodbye", "apology", "transfer"], "A phrase.")
