@@ -66,6 +66,9 @@ PYTEST: Final = (
     "-Wignore::pytest.PytestAssertRewriteWarning",  # all of it is imported already: that is the point
 )
 
+SLOWEST: Final = {"pacer": "ten_thousand"}
+"""Of some cores a test that is not tried on each change: it does ten thousand times what others do once."""
+
 BELOW: Final = tuple(
     f"engine.{layer}"
     for layer in ("actors", "codec", "loop", "mailbox", "messages", "policy", "providers", "storage", "supervisor")
@@ -347,6 +350,7 @@ def core_named(name: str) -> Core:
     tests = ROOT / "tests" / "actors"
     quick = tuple(str(path) for path in (tests / f"test_{name}.py", tests / "test_survivors.py") if path.exists())
     slower = tuple(sorted(str(path) for path in tests.glob(f"test_{name}_*.py")))
+    slower = (*slower, "-k", f"not {SLOWEST[name]}") if name in SLOWEST else slower
     shared = (str(tests / "test_every_core.py"), "-k", name)
     tree = ast.parse((ROOT / "engine" / "actors" / f"{name}.py").read_text())
     return Core(name=name, tree=tree, stages=tuple(stage for stage in (quick, slower, shared) if stage))
