@@ -16,8 +16,10 @@ from rich.console import Console
 from engine.messages.errors import ConfigError
 from engine.providers.local.plot import read_script
 from engine.settings import Configuration, Settings, Tenants, load, read
+from engine.storage.moments import utc_now
+from engine.storage.store import Store
 from engine.supervisor import leaf
-from holdfast import explain, logs, policy
+from holdfast import explain, logs, policy, usage
 from holdfast.keys import ADMIN_TOKEN, Keys, read_keys
 from simulators import scenario as scenarios
 from simulators.caller import CallerScript, Play, Say, conversation
@@ -186,6 +188,17 @@ def demo(
     settings, tenants = load(config)
     logs.configure(attrs.evolve(settings.log, level="warning"))
     _run(partial(demonstration.demo, settings, tenants, script=scenario, console=Console()))
+
+
+@app.command("usage")
+def report_usage(
+    config: Config = DEFAULT_CONFIG,
+    days: Annotated[float, typer.Option(min=0, max=36500, help="How many days back.")] = 30.0,
+) -> None:
+    """Say what models cost in tokens, by tenant and vendor: for answers, and in vain."""
+    configuration = read(config)
+    with Store.open(configuration.settings.storage.url) as store:
+        usage.report(store, configuration.tenants.tenants, Console(), until=utc_now(), days=days)
 
 
 def checked(file: Path) -> tuple[Configuration, Keys]:

@@ -8,11 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trio
 
+from engine.messages.records import TokensUsed
+from engine.settings import read
+from engine.storage.moments import utc_now
+from engine.storage.store import Store
 from holdfast import cli, logs, serve, vendors
 from simulators.scenario import shipped
 
@@ -105,6 +110,39 @@ def test_what_is_odd_is_noted_and_is_in_order(folder: Path, monkeypatch: pytest.
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("actors.stt.vendors.deepgram: never used, because no call.stt names 'deepgram'")
     assert said[1] == "config/engine.toml: OK, answering for Bright Smile Dental"
+
+
+# ── usage ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_models_cost_is_told_used_and_wasted_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (folder / "var").mkdir(exist_ok=True)
+    with Store.open(read(folder / "config/engine.toml").settings.storage.url) as store:
+        for sid, days in (("CA1", 1), ("CA2", 40)):
+            at = utc_now() - timedelta(days=days)
+            store.call_started(call_sid=sid, stream_sid="MZ1", tenant="dental", caller="", called="", at=at)
+            items = [
+                TokensUsed(
+                    request=f"r{turn}", turn=turn, vendor="anthropic", input_tokens=1000, output_tokens=9, wasted=w
+                )
+                for turn, w in enumerate((False, False, True))
+            ]
+            store.put(sid, items)
+    said = list[str]()
+    for back in ("30", "0"):
+        monkeypatch.setattr(sys, "argv", ["holdfast", "usage", "--days", back])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        said.append(capsys.readouterr().out)
+    rows = [line.split() for line in said[0].splitlines() if "dental" in line]
+    assert rows == [
+        ["dental", "anthropic", "answered", "2", "2,000", "18"],
+        ["dental", "anthropic", "wasted", "1", "1,000", "9"],
+    ]
+    assert said[1] == "no tokens were counted in the last 0 days\n"
 
 
 # ── config explain ────────────────────────────────────────────────────────────────────────────────────────────────────
