@@ -26,8 +26,9 @@ that it is remembered::
     line closed             TurnEnded if there are words → GONE, in which nothing is told any more
 
 "Cut" is a `BargedIn`, which ends a hold as `Resume` does. An agent that has said its last while another turn is pending
-leaves PENDING, or KEPT, and not CALLER. While a phrase is *firm* nothing holds it, and only a command or a key cuts it;
-other words wait until it is over, and cut what follows.
+leaves PENDING, or KEPT, and not CALLER: unless that turn was only for asking whether the caller is there. While a
+phrase is *firm* nothing holds it, and only a command or a key cuts it; other words wait until it is over, and cut what
+follows.
 
 Words over the agent that leave it the floor are put *aside*, and told as `Backchannel` when the agent's turn is over:
 but what was said so shortly before that it may be the answer, or the beginning of what the caller says next, is the
@@ -263,8 +264,10 @@ class TurnDetector:
     # When the present hold began; how many came to nothing in the agent's present turn.
     held_at: float = 0.0
     vain: int = 0
-    # How often the caller was asked into the present silence; whether the agent was cut, and no words have come yet.
+    # How often the caller was asked into the present silence, and the newest turn for it, of which an agent that is
+    # about to say something makes no use; whether the agent was cut, and no words have come yet.
     asked: int = 0
+    asking: int = -1
     stranded: bool = False
     # Since when nothing but sound of the caller's has broken the silence.
     wordless_at: float = 0.0
@@ -432,7 +435,7 @@ class TurnDetector:
         """Take the end of what the agent said. What the caller put in just before is an answer to it."""
         if turn != self.voice.turn or self.floor not in _HEARD:
             return self, []  # of a turn that is over
-        held, over = self.floor is Floor.HELD, turn == self.turn
+        held, over = self.floor is Floor.HELD, self.turn in {turn, self.asking}
         answers = over and self._recent(now)
         core, effects = self, list[object]()
         if held and over:
@@ -510,6 +513,7 @@ class TurnDetector:
             draft=Draft(),
             sound=attrs.evolve(self.sound, noise=self.sound.lasts),
             asked=self.asked + 1,
+            asking=self.turn + 1,
             stranded=False,
             vain=0,
         )
@@ -705,6 +709,7 @@ class TurnDetector:
             held_at=float(suspect.held_at),
             vain=int(suspect.vain),
             asked=int(suspect.asked),
+            asking=int(suspect.asking),
             stranded=bool(suspect.stranded),
             wordless_at=float(suspect.wordless_at),
             turn_due=float(suspect.turn_due) if words.text else NEVER,

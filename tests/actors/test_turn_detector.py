@@ -231,6 +231,22 @@ def test_noise_that_never_ends_is_silence_after_a_minute_and_then_no_barge_in() 
     assert waited(after(core, (Playing(turn=1), 70.1)), 80.0)[1] == []
 
 
+def test_an_agent_that_was_about_to_speak_and_did_not_ask_leaves_the_caller_the_floor() -> None:
+    core, told = waited(after(LISTENING, *said("hello", 2.0, 3.0)), 14.0)
+    assert only(CallerIdle, told) == [CallerIdle(turn=2)]  # the agent was busy with turn 1, and says that
+    core = after(core, (Playing(turn=1), 15.0), (Stopped(turn=1), 18.0))
+    assert core.floor is Floor.CALLER
+    told = waited(after(core, *said("okay", 20.0, 20.4)), 21.0)[1]
+    assert only(TurnEnded, told) == [TurnEnded(turn=3, text="okay", end_s=20.4)]
+
+
+def test_an_agent_that_asks_after_all_has_the_floor_again() -> None:
+    core = waited(after(LISTENING, *said("hello", 2.0, 3.0)), 14.0)[0]
+    core = after(core, (Playing(turn=1), 15.0), (Stopped(turn=1), 18.0), (Playing(turn=2), 18.1))
+    assert core.floor is Floor.AGENT
+    assert after(core, (Stopped(turn=2), 19.0)).floor is Floor.CALLER
+
+
 def noises(from_s: float, to_s: float, every_s: float) -> list[tuple[object, float]]:
     """Sounds of half a second that come and go, in which the recogniser hears nothing."""
     told: list[tuple[object, float]] = []
