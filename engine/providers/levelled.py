@@ -142,6 +142,8 @@ class Levelled(Measured):
         super().__init__(voice)
         self._like = like
         self._steps = 0
+        # Audio since the last step.
+        self._since_bytes = 0
 
     @property
     def voice(self) -> str:
@@ -173,10 +175,13 @@ class Levelled(Measured):
         self._steps = min(self._steps, max(wanted, self.loudness.highest_steps))
         if wanted == self._steps:
             return _louder(audio, wanted)
-        parts = list[bytes]()
-        for begin in range(0, len(audio), _MOVE_BYTES):
-            parts.append(_louder(audio[begin : begin + _MOVE_BYTES], self._steps))
-            if begin + _MOVE_BYTES <= len(audio):
+        parts, at = list[bytes](), 0
+        while at < len(audio):
+            part = audio[at : at + _MOVE_BYTES - self._since_bytes]
+            parts.append(_louder(part, self._steps))
+            at, self._since_bytes = at + len(part), self._since_bytes + len(part)
+            if self._since_bytes == _MOVE_BYTES:
+                self._since_bytes = 0
                 self._steps += (wanted > self._steps) - (wanted < self._steps)
         return b"".join(parts)
 

@@ -133,6 +133,15 @@ def test_the_gain_moves_by_half_a_decibel_in_a_tenth_of_a_second_at_most() -> No
     assert levels[0] < -29 < -25 < levels[-1]
 
 
+@pytest.mark.parametrize("size", [160, 640, 799])
+def test_the_gain_moves_in_messages_that_are_shorter_than_that(size: int) -> None:
+    levelled = Levelled(FixedVoice())
+    audio = speech(-30.0, 5.0)
+    out = b"".join(levelled_all(levelled, [audio[at : at + size] for at in range(0, len(audio), size)]))
+    assert len(out) == len(audio)
+    assert level_db(out[-SECOND:]) == pytest.approx(TARGET_DB, abs=0.5)
+
+
 def test_no_peak_is_clipped() -> None:
     at = np.arange(SECOND)
     samples = np.sin(2 * np.pi * 300 * at / SECOND) * 500
