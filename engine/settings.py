@@ -1018,10 +1018,21 @@ def read(path: Path) -> Configuration:
     tenants = Tenants(tenants=tuple(tenant for tenant, _ in files))
     sources = Sources(engine=engine, tenants={tenant.id: file for tenant, file in files})
     ladder = _Ladder(settings=settings, tenants=tenants, sources=sources)
-    lines = tuple(dict.fromkeys(ladder.mistakes()))
+    lines = tuple(dict.fromkeys((*ladder.mistakes(), *_not_understood(settings, tenants, sources))))
     if lines:
         raise ConfigError("\n".join(lines))
     return Configuration(settings=settings, tenants=tenants, sources=sources, notes=tuple(ladder.notes()))
+
+
+def _not_understood(settings: Settings, tenants: Tenants, sources: "Sources") -> Iterator[str]:
+    """Yield a line for each tenant whose callers a recogniser of English alone would be given."""
+    model = settings.vendors.deepgram.model
+    if not model.startswith("flux-") or model == "flux-general-multi":
+        return
+    for tenant in tenants.tenants:
+        if "deepgram" in settings.vendors_of(tenant, "stt") and tenant.language.split("-")[0] != "en":
+            place = sources.place([("language",)], tenant=tenant.id)
+            yield f"{place}: '{model}' hears English alone, 'flux-general-multi' '{tenant.language}' too"
 
 
 def load(path: Path) -> tuple[Settings, Tenants]:

@@ -473,3 +473,16 @@ def test_a_silent_caller_is_asked_as_often_as_the_tenant_says_else_the_engine(
 ) -> None:
     files = configured(f"[call]\nidle_s = 4\n{engine}\n", f"[limits]\n{tenant}\n")
     assert files.settings.turns_of(files.tenants.tenants[0]).idle_again_s == again_s
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_model_of_english_alone_is_refused_for_callers_of_another_language() -> None:
+    flux = '[call]\nstt = ["deepgram"]\n[vendors.deepgram]\nmodel = "{}"\n'
+    german = 'language = "de"\n'
+    assert mistakes(flux.format("flux-general-en"), german) == [
+        "tenants/a.toml:6: language: 'flux-general-en' hears English alone, 'flux-general-multi' 'de' too"
+    ]
+    assert mistakes(flux.format("flux-general-en"), 'language = "en-GB"\n') == []
+    for model in ("flux-general-multi", "nova-3"):
+        assert mistakes(flux.format(model), german) == []
+    assert mistakes('[vendors.deepgram]\nmodel = "flux-general-en"\n', german) == []  # and nobody is heard by it
