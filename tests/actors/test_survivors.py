@@ -6,15 +6,16 @@ import attrs
 import pytest
 
 from engine.actors.agent import Agent, AgentPolicy
+from engine.actors.pacer import HOLD_TONE, Clip, Pacer, PacingPolicy
 from engine.actors.stt import STT, RecognitionPolicy
 from engine.actors.tts import TTS
 from engine.actors.turn_detector import Floor, TurnDetector
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO
 from engine.codec.telephony import FRAME_BYTES, SILENT_FRAME
 from engine.mailbox import NEVER, Core
-from engine.messages.caller import CallerAudio, Dtmf, LineClosed, SpeechLasted
+from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted
 from engine.messages.conversation import CallerSaid
-from engine.messages.line import LineAudio, LineEnded
+from engine.messages.line import CloseLine, LineAudio, LineEnded, SendMark, SendMedia
 from engine.messages.model import (
     AskModel,
     CancelModel,
@@ -24,12 +25,19 @@ from engine.messages.model import (
     ModelToolCall,
     ToolReturned,
 )
-from engine.messages.playout import Hold, Playing, Stopped
+from engine.messages.playout import Hold, Played, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript, Word
 from engine.messages.records import Counted
-from engine.messages.reply import HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
+from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import SessionInfo, Tick
-from engine.messages.synthesis import AgentAudioTrimmed, Synthesised, SynthesisEnded
+from engine.messages.synthesis import (
+    AgentAudio,
+    AgentAudioEnded,
+    AgentAudioTrimmed,
+    Synthesised,
+    SynthesisEnded,
+    VoiceDied,
+)
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded, TurnExpected
 from engine.policy import Answer
 from tests.actors.steps import after, only, ran, sent, waited
@@ -429,3 +437,116 @@ def test_a_fresh_core_of_one_that_took_over_stores_where_that_one_did() -> None:
     bare = after(agent().bare(ANSWERED), (ended(2), 9.0))
     assert bare.history.stored == 2
     assert agent().fresh(bare).history == bare.history
+
+
+# Pacer.
+
+TONE = b"t" * 400 + b"u" * 600
+PACER = Pacer(
+    clips={"repeat": Clip(text="Could you say that again?", audio=b"n" * 400), HOLD_TONE: Clip(text="", audio=TONE)}
+)
+
+
+def spoken(index: int, audio: bytes, now: float = 0.0, turn: int = 1) -> list[tuple[object, float]]:
+    """A piece of one word with all its sound."""
+    words = (Word(text="One.", start_s=0.0, end_s=len(audio) / 8000),) if audio else ()
+    sound = [AgentAudio(turn=turn, index=index, audio=audio, words=words)] if audio else []
+    told: list[object] = [Sentence(turn=turn, index=index, text="One."), *sound]
+    return [(each, now) for each in (*told, AgentAudioEnded(turn=turn, index=index))]
+
+
+def reply(*pieces: bytes, now: float = 0.0, turn: int = 1) -> list[tuple[object, float]]:
+    steps = [each for index, audio in enumerate(pieces) for each in spoken(index, audio, now, turn)]
+    return [*steps, (ReplyEnded(turn=turn, pieces=len(pieces)), now)]
+
+
+def media(messages: list[object]) -> bytes:
+    return b"".join(each.audio for each in only(SendMedia, messages))
+
+
+def played(core: Pacer, until: float, *steps: tuple[object, float]) -> list[object]:
+    core, told = ran(core, *steps)
+    return [*told, *waited(core, until)[1]]
+
+
+def test_each_mark_has_a_name_of_its_own_and_the_end_of_a_piece_the_plain_one() -> None:
+    names = [each.name for each in only(SendMark, played(PACER, 1.9, *reply(b"a" * 16000)))]
+    assert names[-1] == "0:1:0"
+    assert len(names) > 1
+    assert all(name.startswith("0:1:0:") for name in names[:-1])
+
+
+def test_the_echo_of_a_part_of_a_piece_does_not_say_that_all_of_it_was_heard() -> None:
+    core, told = ran(PACER, *reply(b"a" * 16000))
+    core, more = waited(core, 1.9)
+    first = only(SendMark, [*told, *more])[0]
+    core, told = ran(core, (MarkEcho(name=first.name, at_s=1.9), 1.9))
+    assert only(Played, told) == []
+    assert [piece.index for piece in core.replies[0].pieces] == [0]
+
+
+def test_a_piece_without_sound_is_marked_after_the_one_before_it() -> None:
+    told = played(PACER, 0.9, *reply(b"a" * 8000, b""))
+    assert [each.name for each in only(SendMark, told)] == ["0:1:0", "0:1:1"]
+
+
+def test_the_echo_of_what_was_played_before_the_buffer_ran_dry_ends_its_mark() -> None:
+    core = after(PACER, *spoken(0, b"a" * 800))
+    core = after(waited(core, 1.0)[0], *spoken(1, b"b" * 800, 1.5), (MarkEcho(name="0:1:0", at_s=1.6), 1.6))
+    assert "0:1:0" not in [each.name for each in core.buffer.marks]
+
+
+def test_nothing_is_due_when_the_line_has_gone() -> None:
+    assert after(PACER, *reply(b"a" * 8000), (CLOSED, 0.1)).deadline == NEVER
+
+
+def test_a_goodbye_whose_voice_is_dead_is_waited_for_no_longer_than_any() -> None:
+    asked: list[tuple[object, float]] = [(Sentence(turn=1, index=0, text="Bye."), 0.0), (VoiceDied(), 0.5)]
+    core = after(PACER, *asked, (HangUp(turn=1, index=0, reason="hang_up"), 1.0))
+    assert only(CloseLine, waited(core, 10.9)[1]) == []
+    assert only(CloseLine, waited(core, 11.0)[1]) == [CloseLine(reason="hang_up")]
+
+
+def test_a_trim_of_a_piece_that_is_over_repeats_nothing() -> None:
+    assert only(Counted, sent(PACER, (AgentAudioTrimmed(turn=1, index=0, keep_bytes=0), 1.0))) == []
+
+
+def test_a_rest_between_sentences_goes_out_in_messages_like_any_sound() -> None:
+    core = attrs.evolve(PACER, policy=PacingPolicy(pause_s=0.5))
+    told = played(core, 2.0, *reply(b"a" * 320, b"b" * 320))
+    assert max(len(each.audio) for each in only(SendMedia, told)) == 320
+    assert media(told).index(b"b") == pytest.approx(320 + 4000, abs=1)
+
+
+def test_the_hold_tone_goes_on_where_it_was_and_round() -> None:
+    assert media(played(PACER, 0.5, (PlayTone(turn=1), 0.0))).startswith(TONE * 3)
+
+
+def test_a_hold_tone_without_sound_is_none() -> None:
+    empty = attrs.evolve(PACER, clips={HOLD_TONE: Clip(text="", audio=b"")})
+    assert played(empty, 0.5, (PlayTone(turn=1), 0.0)) == []
+
+
+def test_a_notice_is_played_again_when_the_one_before_it_has_gone_out() -> None:
+    core, _ = waited(after(PACER, (PlayNotice(clip="repeat"), 0.0)), 1.0)
+    assert media(played(core, 2.0, (PlayNotice(clip="repeat"), 1.0))).count(b"n") == 400
+
+
+def test_a_barge_in_settles_no_turn_after_its_own() -> None:
+    core, told = ran(PACER, *reply(b"a" * 8000), *reply(b"b" * 8000, turn=2), (BargedIn(turn=1, at_s=0.1), 0.1))
+    assert [each.turn for each in only(Played, told)] == [1]
+    assert [each.turn for each in core.replies] == [2]
+
+
+def test_a_barge_in_on_a_goodbye_keeps_the_line_open_and_one_before_it_does_not() -> None:
+    bye = HangUp(turn=1, index=0, reason="hang_up")
+    core, told = ran(PACER, *reply(b"a" * 8000), (bye, 0.1), (BargedIn(turn=1, at_s=0.2), 0.2))
+    assert only(CloseLine, [*told, *played(core, 30.0, (Tick(), 0.3), *reply(b"b" * 800, now=1.0, turn=2))]) == []
+    asked: list[tuple[object, float]] = [(Sentence(turn=2, index=0, text="Bye."), 0.0), (VoiceDied(), 0.0)]
+    core = after(PACER, *asked, (attrs.evolve(bye, turn=2), 1.0), (BargedIn(turn=1, at_s=1.1), 1.1))
+    assert only(CloseLine, waited(core, 11.0)[1]) == [CloseLine(reason="hang_up")]
+
+
+def test_a_barge_in_on_an_older_turn_does_not_end_a_hold() -> None:
+    core = after(PACER, *reply(b"b" * 8000, turn=2), (Hold(turn=2), 0.1), (BargedIn(turn=1, at_s=0.2), 0.2))
+    assert core.held is not None
