@@ -24,7 +24,7 @@ from simulators.talk.floor import Tally
 from simulators.talk.judge import LIVE, judge
 from simulators.talk.live import Call, Done, Throats, place_all
 from simulators.talk.machine import Machine
-from simulators.talk.report import Report, keep, show
+from simulators.talk.report import Report, keep, show, told
 from simulators.talk.server import serving
 
 PHRASES = Path("tests/turns/held_out_phrases.toml")
@@ -87,7 +87,7 @@ def _scenarios(asked: argparse.Namespace, console: Console) -> bool:
             verdict = judge(call.scenario, account, LIVE)
             report.add(call.title, verdict, of=len(calls))
             if verdict.wrongs and asked.out is not None:
-                keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", {"notes": account.notes})
+                keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", told(account))
 
         before = Machine.now()
         trio.run(partial(_live, calls, asked, console, done))
@@ -117,7 +117,7 @@ def _floor(asked: argparse.Namespace, console: Console) -> bool:
         counted += 1
         tally.add(account)
         if asked.out is not None:
-            keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", {"notes": account.notes})
+            keep(asked.out / f"{call.title.replace(' ', '_')}.notes.json", told(account))
         console.print(f"[dim]{counted}/{len(written)} calls, {len(tally.sounds)} sounds[/dim]", highlight=False)
 
     calls = [Call(name=floor.NAME, label=str(count), scenario=each, voice=count) for count, each in enumerate(written)]

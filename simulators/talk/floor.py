@@ -52,8 +52,6 @@ _NOISES: Final = (
     ("door", 0.2, 0.5),
 )
 _PAUSE_S: Final = 0.3
-_SOONEST_S: Final = 0.05
-"""No sound silences the agent sooner."""
 
 
 @attrs.frozen(kw_only=True)
@@ -183,7 +181,7 @@ def _got_after(account: Account, turn: int) -> str:
 
 
 def _last_over(account: Account, start_s: float, end_s: float) -> Made | None:
-    return next((each for each in reversed(account.made) if start_s <= each.start_s <= end_s - _SOONEST_S), None)
+    return next((each for each in reversed(account.made) if start_s <= each.start_s <= end_s), None)
 
 
 @attrs.define

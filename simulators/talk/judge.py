@@ -15,6 +15,9 @@ from simulators.talk.words import errors, spoken
 _PAUSE_S: Final = 0.3
 """Silence between two sounds of the agent that belong together: at its marks it draws breath for less."""
 
+_HELD_S: Final = 1.0
+"""After a noise the agent goes on within this time, if it does; words until then may be what cut it."""
+
 _ECHO_S: Final = 0.12
 """The agent counts as silent in good time if it ends so soon after the caller began: it was about to end anyway."""
 
@@ -147,13 +150,18 @@ class _View:
         return key is not None and key.isdigit() and int(key) in expect.whole
 
     def cut_by(self, made: Made) -> bool:
-        """Whether a reply that was heard when a noise began was never heard to its end, and no words came after it."""
+        """Whether a noise cut a reply: it was never heard to its end, by no words, and nobody expected it."""
         key = self.reply_at(made.start_s)
         if key is None or self.account.replies[key].whole:
             return False
-        later = [each for each in self.account.made if each.start_s > made.start_s and each.takes_floor]
-        ends_s = self.account.replies[key].end_s
-        return not any(each.start_s < ends_s + 0.2 for each in later) and self.account.ended_s > ends_s + 1.0
+        until_s = max(self.account.replies[key].end_s, made.end_s) + _HELD_S
+        words = [
+            each.start_s
+            for each in self.account.made
+            if each.takes_floor and self.account.replies[key].start_s <= each.start_s < until_s
+        ]
+        expected = not words and key.isdigit() and int(key) in self.expected_cut
+        return not (expected or any(at_s > made.start_s for at_s in words)) and self.account.ended_s > until_s
 
     def talked_through(self, made: Made) -> bool:
         """Whether the agent went on with what it was saying when the caller took the floor."""

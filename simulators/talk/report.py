@@ -9,6 +9,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from simulators.talk.account import Account
 from simulators.talk.floor import quantile
 from simulators.talk.judge import Verdict
 
@@ -81,6 +82,16 @@ def show(console: Console, title: str, figures: Mapping[str, Any]) -> None:
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), str(len(value)) if isinstance(value, list) else str(value))
     console.print(table)
+
+
+def told(account: Account) -> dict[str, Any]:
+    """Return what helps to see what happened in a call, as JSON has it."""
+    return {
+        "made": [{"text": each.text, "start_s": each.start_s, "end_s": each.end_s} for each in account.made],
+        "spoke": [attrs.asdict(each) for each in account.spoke],
+        "clears": account.clears,
+        "conversation": account.notes,
+    }
 
 
 def keep(path: Path, body: Mapping[str, Any]) -> None:
