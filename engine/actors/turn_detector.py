@@ -46,6 +46,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar, assert_never
 import attrs
 
 from engine.codec.grammar import ENGLISH, Claim, Ending, Grammar
+from engine.codec.wording import is_same
 from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Hold, Playing, Resume, Stopped
@@ -577,7 +578,7 @@ class TurnDetector:
         if self.floor is not Floor.CALLER:
             return core._void()
         text = f"{self.open.text} {self.draft.text}".strip()
-        if self.expected is not None and _plain(self.expected.text) == _plain(text):
+        if self.expected is not None and is_same(self.expected.text, text):
             return core, []
         if text and self._looks_over(text, now):
             expected = TurnExpected(turn=self.turn + 1, text=text)
@@ -738,11 +739,6 @@ class TurnDetector:
 
 
 Step: TypeAlias = tuple[TurnDetector, list[object]]
-
-
-def _plain(text: str) -> str:
-    """Return the words of a text, by which two are the same: without case and punctuation."""
-    return " ".join("".join(each if each.isalnum() else " " for each in text.casefold()).split())
 
 
 def _recast(value: _ValueT) -> _ValueT:
