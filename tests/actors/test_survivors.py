@@ -244,17 +244,21 @@ def test_sounds_that_come_and_go_take_the_floor_though_the_recogniser_keeps_up()
     for at_s in (4.8, 5.5, 6.2, 6.9, 7.6):
         core = after(core, stopped(at_s), started(at_s + 0.3))
     core = after(core, (final("", 8.4, finished=False), 8.5))
-    assert only(BargedIn, waited(core, 8.6)[1]) == [BargedIn(turn=1, at_s=7.6 + 0.3)]
+    told = waited(core, 8.6)[1]
+    assert only(BargedIn, told) == [BargedIn(turn=1, at_s=7.6 + 0.3)]
+    assert only(Counted, told) == [Counted(name="interruptions_by_sound", amount=1.0)]
 
 
 def test_a_sound_that_lasted_until_the_caller_was_asked_holds_nobody() -> None:
     core = waited(after(LISTENING, started(5.0)), 70.0)[0]
-    assert only(Hold, sent(core, (Playing(turn=1), 70.1), lasted(5.0, 72.0))) == []
+    told = sent(core, (Playing(turn=1), 70.1), lasted(5.0, 72.0))
+    assert (only(Hold, told), only(BargedIn, told)) == ([], [])
 
 
-def test_a_nod_is_told_of_the_turn_that_was_heard_though_another_is_pending() -> None:
+@pytest.mark.parametrize("at_s", [5.5, 9.0])
+def test_a_nod_is_told_of_the_turn_that_was_heard_though_another_is_pending(at_s: float) -> None:
     core = after(attrs.evolve(SPEAKING, turn=2), (final("okay", 4.8), 5.0))
-    assert only(Backchannel, sent(core, (Stopped(turn=1), 9.0))) == [Backchannel(turn=1, text="okay", at_s=4.8)]
+    assert only(Backchannel, sent(core, (Stopped(turn=1), at_s))) == [Backchannel(turn=1, text="okay", at_s=4.8)]
 
 
 QUIET = after(LISTENING, started(2.0), stopped(3.0), (final("", 3.0, finished=False), 3.2))
@@ -298,10 +302,57 @@ def test_a_fresh_core_goes_on_expecting_what_looks_unfinished_to_be_all() -> Non
 
 @pytest.mark.parametrize(("text", "same"), [("Half past two?", True), ("halfpast two", False), ("half past to", False)])
 def test_words_are_what_was_expected_where_they_part_at_the_same_places(text: str, *, same: bool) -> None:
-    core = after(QUIET, (interim("half-past two", 3.4, ending=True), 3.5))
+    core = after(QUIET, (interim("half past two", 3.4, ending=True), 3.5))
     assert core.expected is not None
     told = sent(core, (interim(text, 3.4, ending=True), 3.6))
     assert bool(only(TurnExpected, told)) is not same
+
+
+def test_a_recogniser_that_told_of_silence_once_is_known_to() -> None:
+    core = after(LISTENING, (final("", 1.5, finished=False), 1.6), (final("", 2.0, finished=True), 2.1))
+    assert core.telling
+
+
+def test_silence_that_is_told_of_finishes_no_words() -> None:
+    core = after(LISTENING, started(2.0), stopped(3.0), (final("hello", 2.7, finished=False), 3.2))
+    assert after(core, (final("", 2.8, finished=False), 3.3)).turn_due == pytest.approx(6.2)
+
+
+def test_a_turn_may_begin_with_a_firm_phrase() -> None:
+    assert only(BargedIn, sent(SPEAKING, (Playing(turn=2, firm=True), 5.0), (final("no", 5.3), 5.5))) == []
+
+
+def test_an_agent_begins_into_a_sound_in_which_there_was_a_nod_and_no_more() -> None:
+    kept = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.5), started(3.6))
+    core = after(kept, (final("", 6.9, finished=False), 7.0), (interim("okay", 7.0), 7.1))
+    assert (core.floor, waited(core, 7.7)[0].floor) == (Floor.KEPT, Floor.PENDING)
+
+
+def test_a_draft_is_of_its_turn_alone() -> None:
+    core, _ = waited(after(LISTENING, *said("I would", 2.0, 3.0), (interim("like a"), 3.29)), 7.0)
+    assert (core.turn, core.draft.text) == (1, "")
+    core, _ = waited(after(LISTENING, (interim("er"), 3.0)), 14.0)
+    assert (core.turn, core.draft.text) == (1, "")
+
+
+def test_the_question_to_a_silent_caller_is_held_as_easily_as_any() -> None:
+    core = waited(attrs.evolve(LISTENING, vain=3), 11.0)[0]
+    assert after(core, started(11.5)).floor is Floor.KEPT
+
+
+def test_what_is_expected_already_is_not_waited_for_again() -> None:
+    core, told = waited(after(LISTENING, *said("red and", 2.0, 3.0)), 3.4)
+    assert only(TurnExpected, told)
+    core = after(core, started(3.5), stopped(3.7), (final("", 3.7, finished=False), 3.8))
+    assert core.expect_due == pytest.approx(4.0)
+    assert only(TurnExpected, waited(core, 4.1)[1]) == []
+
+
+def test_a_bare_core_minds_a_silence_from_the_last_that_it_knows_of() -> None:
+    heard = after(SPEAKING, *said("okay", 4.5, 4.8), started(5.0), stopped(5.6))
+    assert TurnDetector().bare(heard).idle_due == pytest.approx(65.6)
+    later = after(SPEAKING, *said("okay", 4.5, 4.8), (final("", 7.0, finished=False), 7.1))
+    assert TurnDetector().bare(later).idle_due == pytest.approx(67.0)
 
 
 # Agent.
