@@ -548,7 +548,8 @@ def test_the_echo_of_what_was_played_before_the_buffer_ran_dry_ends_its_mark() -
 
 
 def test_nothing_is_due_when_the_line_has_gone() -> None:
-    assert after(PACER, *reply(b"a" * 8000), (CLOSED, 0.1)).deadline == NEVER
+    bye = HangUp(turn=1, index=0, reason="hang_up")
+    assert after(PACER, *reply(b"a" * 8000), (bye, 0.1), (CLOSED, 0.2)).deadline == NEVER
 
 
 def test_a_goodbye_whose_voice_is_dead_is_waited_for_no_longer_than_any() -> None:
