@@ -350,9 +350,42 @@ def test_what_is_expected_already_is_not_waited_for_again() -> None:
 
 def test_a_bare_core_minds_a_silence_from_the_last_that_it_knows_of() -> None:
     heard = after(SPEAKING, *said("okay", 4.5, 4.8), started(5.0), stopped(5.6))
-    assert TurnDetector().bare(heard).idle_due == pytest.approx(65.6)
+    bare = TurnDetector().bare(heard)
+    assert (bare.wordless_at, bare.idle_due) == (5.6, pytest.approx(65.6))
     later = after(SPEAKING, *said("okay", 4.5, 4.8), (final("", 7.0, finished=False), 7.1))
     assert TurnDetector().bare(later).idle_due == pytest.approx(67.0)
+
+
+FIRM = after(SPEAKING, (Playing(turn=1, firm=True), 4.1))
+
+
+def test_a_nod_after_words_that_wait_for_a_firm_phrase_is_one_of_them() -> None:
+    assert after(FIRM, (final("no Thursday", 5.0), 5.2), (final("okay", 5.5), 5.7)).open.text == "no Thursday okay"
+
+
+def test_a_nod_before_them_is_told_when_they_cut_what_follows() -> None:
+    told = sent(after(FIRM, (final("okay", 4.6), 4.8), (final("no", 5.0), 5.2)), (Playing(turn=2), 8.0))
+    assert [each.text for each in only(Backchannel, told)] == ["okay"]
+    assert only(BargedIn, told)
+
+
+def test_news_of_an_older_turn_makes_nothing_firm() -> None:
+    assert after(SPEAKING, (Playing(turn=0, firm=True), 5.0)).voice == SPEAKING.voice
+
+
+def test_a_nod_that_words_followed_at_once_is_told_with_them_and_not_as_a_nod() -> None:
+    core, told = ran(SPEAKING, (final("okay", 5.0), 5.1), (interim("no I"), 6.0))
+    assert only(Backchannel, told) == []
+    assert core.open.text == "okay"
+
+
+def test_an_agent_that_was_cut_before_it_was_heard_is_not_heard_by_news_that_crossed_it() -> None:
+    pending = after(LISTENING, *said("hello", 2.0, 3.0), (Tick(), 3.5), (final("no", 3.8), 3.9))
+    assert after(pending, (Playing(turn=1), 4.0)).floor is Floor.CALLER
+
+
+def test_silence_late_in_a_call_is_as_long_as_early_in_it() -> None:
+    assert after(LISTENING, (interim("er"), 100.0)).idle_due == pytest.approx(110.0)
 
 
 # Agent.
@@ -525,6 +558,11 @@ def test_each_mark_has_a_name_of_its_own_and_the_end_of_a_piece_the_plain_one() 
     assert names[-1] == "0:1:0"
     assert len(names) > 1
     assert all(name.startswith("0:1:0:") for name in names[:-1])
+
+
+def test_a_mark_after_all_that_has_come_of_a_piece_is_not_that_of_its_end() -> None:
+    names = [each.name for each in only(SendMark, played(PACER, 1.9, *spoken(0, b"a" * 12000)[:2]))]
+    assert names == ["0:1:0:12000"]
 
 
 def test_the_echo_of_a_part_of_a_piece_does_not_say_that_all_of_it_was_heard() -> None:
