@@ -1,6 +1,7 @@
 """STT: what is owed to a recogniser, and every word once."""
 
 import itertools
+from typing import Any
 
 import attrs
 import pytest
@@ -280,7 +281,7 @@ def test_words_are_passed_on_as_they_were_heard() -> None:
 @pytest.mark.parametrize(
     "belief", [{"semantic": True}, {"semantic": True, "speech_ending": True}, {"semantic": True, "speech_final": True}]
 )
-def test_what_the_recogniser_believes_of_the_turn_is_passed_on_with_the_words(belief: dict[str, bool]) -> None:
+def test_what_the_recogniser_believes_of_the_turn_is_passed_on_with_the_words(belief: dict[str, Any]) -> None:
     for heard in (interim("yes", word("yes", 0.1, 0.2)), final("yes", 0.5, word("yes", 0.1, 0.2))):
         (told,) = only(Transcript, sent(STT(), (attrs.evolve(heard, **belief), 1.0)))
         for name in ("semantic", "speech_ending", "speech_final"):

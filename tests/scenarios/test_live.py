@@ -112,6 +112,6 @@ def test_an_answer_that_was_cut_is_told_of() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "stale"), [(0.05, True), (0.2, False)])
-def test_sound_that_comes_right_after_a_clear_is_stale(after_s: float, stale: bool) -> None: 
+def test_sound_that_comes_right_after_a_clear_is_stale(after_s: float, stale: bool) -> None:
     came = Delivery(came_at=round((5.0 + after_s) * RATE_HZ), start=0, length=1600)
     assert any("had been cut" in each for each in read(deliveries=(came,))) is stale
