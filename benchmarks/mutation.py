@@ -616,7 +616,7 @@ def page(kept: Mapping[str, Any], explained: Mapping[str, Mapping[str, str]]) ->
         "# Mutation",
         "",
         "Each core with one thing in it changed, and whether its tests notice: `python -m benchmarks.mutation`.",
-        "Where fewer were tried than there are, they were drawn by lot. Left out of what each is tried on, because they",
+        "Where fewer were tried than there are, they were drawn by lot. Left out of what each is tried on, as they",
         "take seconds: STT's whole calls and the Pacer's ten thousand interruptions.",
         "",
         "| core | changes | tried | noticed | of these by never ending | survived |",
