@@ -46,7 +46,7 @@ call *args: setup
 
 # the tests
 test *args: setup
-    @{{ bin }}/python -m pytest -n 2 --dist loadgroup "$@"
+    @{{ bin }}/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 
 # the engine's own share of an answer, and how many calls a core carries
 bench *args: setup
