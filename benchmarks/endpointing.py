@@ -434,10 +434,10 @@ def _first_tokens(of: Sequence[Utterance], endpointing_s: float, seed: int) -> l
 
 # What a reader has to know of the held-out files, and the code cannot tell.
 HISTORY: Final = """
-The grammar was called final before it met these files. In that first run 80.5 % of the held-out pauses and 90.4 % of
-the ends were told; 99.3 % of the backchannels, 79.1 % of the noises and 100 % of the interruptions. It was changed once
-since: the utterances were not read for it, but of which kind those were that it got wrong was known, and the noises
-were read. So the figure of noises is not held out any longer.
+The held-out files were written after the grammar's last change, by somebody who had read neither it nor the seen half.
+None of the utterances stood in the set that they replaced, which the grammar was first measured on and then changed
+once; of the short phrases some did, as in any honest list: 77 of the 133 backchannels, 74 of the 305 interruptions, and
+22 of the noises' drafts.
 """.strip()
 
 

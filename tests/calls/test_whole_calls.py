@@ -21,8 +21,8 @@ from simulators.virtual.call import FAULTS, NOTHING_LOST, play
 from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import End, VirtualScript
 
-CALLS = {"none": 24, "two at a time": 80}
-"""Calls of a class; of any other 40. There are more in test_soak.py, and any number in `just soak`."""
+CALLS = {"none": 24, "two at a time": 60}
+"""Calls of a class; of any other 30. There are more in test_soak.py, and any number in `just soak`."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +40,11 @@ def judged(name: str, outcome: Outcome) -> list[str]:
 
 
 def parts() -> list[tuple[str, range]]:
-    """Return the classes in parts of at most 40 calls, which processes can share."""
+    """Return the classes in parts of at most 30 calls, which processes can share."""
     return [
-        (name, range(first, min(first + 40, CALLS.get(name, 40))))
+        (name, range(first, min(first + 30, CALLS.get(name, 30))))
         for name in FAULTS
-        for first in range(0, CALLS.get(name, 40), 40)
+        for first in range(0, CALLS.get(name, 30), 30)
     ]
 
 

@@ -175,8 +175,7 @@ async def test_start_is_told_and_clips_are_rendered_once(house: House, tmp_path:
 async def test_a_caller_whom_flux_hears_is_answered(house: House) -> None:
     house.heard_with = "flux-general-en"
     async with house.open():
-        record = await house.call(*talk(["good morning", "on thursday please"]))
-    assert "good morning" in house.asked
+        record = await house.call(*talk(["on thursday please"]))
     assert house.asked[-1] == "on thursday please"  # it may have been asked before, when the turn was expected
     assert words(record)[-4:] == said_back("on thursday please")[-4:]
     assert all(isinstance(each, FluxListening) for each in house.deepgram.listenings)
