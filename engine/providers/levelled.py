@@ -138,7 +138,7 @@ class Levelled(Measured):
     that of all that the voice has said so far. While nobody has heard `like`, the target is `TARGET_DB`.
     """
 
-    def __init__(self, voice: Voice, *, like: Measured | None = None) -> None:
+    def __init__(self, voice: Voice, *, like: Measured) -> None:
         super().__init__(voice)
         self._like = like
         self._steps = 0
@@ -148,7 +148,7 @@ class Levelled(Measured):
     @property
     def voice(self) -> str:
         """The voice's name, and whose loudness it has: a clip that was not brought to it is another clip."""
-        return f"{self._voice.voice} as loud as {self._like.voice}" if self._like else f"{self._voice.voice} levelled"
+        return f"{self._voice.voice} as loud as {self._like.voice}"
 
     @property
     def gain_db(self) -> float:
@@ -157,8 +157,7 @@ class Levelled(Measured):
 
     @property
     def _target_db(self) -> float:
-        known = self._like is not None and self._like.loudness.is_known
-        return self._like.loudness.level_db if known and self._like else TARGET_DB
+        return self._like.loudness.level_db if self._like.loudness.is_known else TARGET_DB
 
     async def render(self, text: str) -> bytes:
         """Return `text` spoken: µ-law, 8 kHz mono. Raises `ProviderError`."""

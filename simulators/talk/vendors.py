@@ -13,15 +13,12 @@ from engine.errands import END_CALL_TOOL
 from engine.messages.conversation import CallerSaid, ToolAnswered
 from engine.messages.model import CallTool, ModelEnded, ModelText, ModelToolCall, ModelUsage, ToolReturned
 from engine.messages.recognition import Finalise, Recognised, Word
-from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import (
     ModelEvent,
     ModelRequest,
     RecogniserAsk,
     Seam,
     ToolSchema,
-    VoiceAsk,
-    VoiceEvent,
 )
 from simulators import tone
 from simulators.audio import FRAME_BYTES, FRAME_S
@@ -242,50 +239,6 @@ def _empty(covered_s: float) -> Recognised:
     return Recognised(
         text="", start_s=covered_s, end_s=covered_s, is_final=True, speech_final=False, covered_s=covered_s
     )
-
-
-# ── the voice ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen(kw_only=True)
-class Voice:
-    """Speaks in `speech`, with its words' times, a little faster than it is heard."""
-
-    vendor: str = "virtual"
-    voice: str = "tone"
-    connect_s: float = 0.05
-    first_s: float = 0.1
-    chunk_frames: int = 10
-    pace: float = 6.0
-
-    async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
-        """Serve until cancelled."""
-        await trio.sleep(self.connect_s)
-        seam.opened(aligned=True)
-        over = -1
-        while True:
-            ask = await seam.ask()
-            if isinstance(ask, CancelSynthesis):
-                over = max(over, ask.turn)
-            elif not isinstance(ask, EndSynthesis) and ask.turn > over:
-                await self._speak(ask, seam)
-
-    async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
-        await trio.sleep(self.first_s)
-        audio, words = speech(ask.text)
-        chunk = self.chunk_frames * FRAME_BYTES
-        for at in range(0, len(audio), chunk):
-            part = audio[at : at + chunk]
-            before_s, done_s = at / 8000, (at + len(part)) / 8000
-            named = tuple(word for word in words if before_s < word.end_s <= done_s + 1e-6)
-            await seam.emit(Synthesised(turn=ask.turn, index=ask.index, audio=part, words=named))
-            await trio.sleep(len(part) / 8000 / self.pace)
-        await seam.emit(SynthesisEnded(turn=ask.turn, index=ask.index))
-
-    async def render(self, text: str) -> bytes:
-        """Return the text in the tone code."""
-        await trio.lowlevel.checkpoint()
-        return speech(text)[0]
 
 
 # ── the mind ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,10 +36,10 @@ from simulators.talk.account import (
     plain,
     spoke,
 )
-from simulators.talk.vendors import Mind, Recogniser, Throat, Tools, Voice, level, noise, speech
+from simulators.talk.vendors import Mind, Recogniser, Throat, Tools, level, noise, speech
 from simulators.virtual.call import NotedCall, SeededSupervisor, seeded
 from simulators.virtual.phone import VirtualPhone
-from simulators.virtual.vendors import ToneVad, VirtualArchive
+from simulators.virtual.vendors import ToneVad, VirtualArchive, VirtualVoice
 
 PHRASES: Final[Mapping[str, str]] = {
     "still_there": "Are you still there?",
@@ -255,7 +255,7 @@ async def _play(scenario: Scenario, seed: int) -> Account:
         policy=CallPolicy(),
         cores=Cores(pacer=Pacer(clips=clips), agent=Agent(policy=agent), turn_detector=TurnDetector(policy=turns)),
         recognisers=(Recogniser(policy=scenario.hearing, seed=seed),),
-        voices=(Voice(),),
+        voices=(VirtualVoice(chunk_frames=10, pace=6.0, say=speech),),
         models=(mind,),
         tools=tools,
         archive=archive,

@@ -120,11 +120,6 @@ class Outcome:
         )
 
     @property
-    def stutters(self) -> int:
-        """How often the beginning of a word was heard, and then the whole of it."""
-        return self.heard.count(tone.GARBLED) if self.voice_deaths and not self.clears else 0
-
-    @property
     def broken_in(self) -> bool:
         """Whether the caller's words or noises may have cut the agent."""
         return any(

@@ -178,7 +178,10 @@ def _draft(text: str, start_s: float, end_s: float) -> Recognised:
 
 @attrs.frozen(kw_only=True)
 class VirtualVoice:
-    """Speaks the tone code, `chunk_frames` at a time, each `pace` times as fast as it will be heard."""
+    """Speaks the tone code, `chunk_frames` at a time, each `pace` times as fast as it will be heard.
+
+    say: a text's sound, and where its words lie in it.
+    """
 
     vendor: str = "virtual"
     voice: str = "tone"
@@ -187,6 +190,7 @@ class VirtualVoice:
     first_s: float = 0.1
     chunk_frames: int = 7
     pace: float = 8.0
+    say: Callable[[str], tuple[bytes, tuple[Word, ...]]] = lambda text: spoken_text(text)  # noqa: PLW0108 - it stands below
     door: Door = attrs.field(factory=Door)
 
     async def session(self, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
@@ -203,7 +207,7 @@ class VirtualVoice:
 
     async def _speak(self, ask: Synthesise, seam: Seam[VoiceAsk, VoiceEvent]) -> None:
         await trio.sleep(self.first_s)
-        audio, words = spoken_text(ask.text)
+        audio, words = self.say(ask.text)
         chunk = self.chunk_frames * FRAME_BYTES
         for at in range(0, len(audio), chunk):
             part = audio[at : at + chunk]
@@ -217,7 +221,7 @@ class VirtualVoice:
     async def render(self, text: str) -> bytes:
         """Return the text in the tone code."""
         await trio.lowlevel.checkpoint()
-        return spoken_text(text)[0]
+        return self.say(text)[0]
 
 
 def spoken_text(text: str) -> tuple[bytes, tuple[Word, ...]]:

@@ -81,13 +81,18 @@ class FixedSeam:
         self.told.append(event)
 
 
+def _alone(voice: FixedVoice) -> Levelled:
+    """A stand-in for a voice that nobody has heard."""
+    return Levelled(voice, like=Measured(FixedVoice()))
+
+
 def levelled_all(levelled: Levelled, parts: Iterable[bytes]) -> list[bytes]:
     return [levelled.level(part) for part in parts]
 
 
 @pytest.mark.parametrize("own_db", [-33.0, -28.0, -22.0, -18.0, -12.0])
 def test_a_voice_comes_to_the_target(own_db: float) -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     *_, last = levelled_all(levelled, [speech(own_db)] * 8)
     assert level_db(speech(own_db)) == pytest.approx(own_db, abs=0.3)
     assert level_db(last) == pytest.approx(TARGET_DB, abs=0.5)
@@ -96,20 +101,20 @@ def test_a_voice_comes_to_the_target(own_db: float) -> None:
 
 @pytest.mark.parametrize(("own_db", "gain_db"), [(-40.0, 12.0), (-6.0, -12.0)])
 def test_no_voice_is_changed_by_more_than_12_db(own_db: float, gain_db: float) -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     levelled_all(levelled, [speech(own_db)] * 10)
     assert levelled.gain_db == gain_db
 
 
 def test_nothing_is_changed_before_a_second_of_speech_was_heard() -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     audio = speech(-30.0, 0.9)
     assert levelled.level(audio) == audio
     assert levelled.gain_db == 0.0
 
 
 def test_silence_is_not_speech() -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     silence = bytes([0xFF]) * SECOND * 5
     assert levelled.level(silence) == silence
     hum = speech(-55.0, 5.0)
@@ -119,14 +124,14 @@ def test_silence_is_not_speech() -> None:
 
 
 def test_the_gain_moves_by_half_a_decibel_in_a_tenth_of_a_second_at_most() -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     gains = [0.0]
     for _ in range(50):
         levelled.level(speech(-30.0, 0.1))
         gains.append(levelled.gain_db)
     assert max(abs(after - before) for before, after in itertools.pairwise(gains)) == 0.5
     assert gains[-1] == pytest.approx(8.0, abs=0.5)
-    whole = Levelled(FixedVoice())  # the same within one long message
+    whole = _alone(FixedVoice())  # the same within one long message
     audio = whole.level(speech(-30.0, 2.0))
     levels = [level_db(audio[at : at + 2000]) for at in range(0, 16_000, 2000)]
     assert levels == sorted(levels)
@@ -135,7 +140,7 @@ def test_the_gain_moves_by_half_a_decibel_in_a_tenth_of_a_second_at_most() -> No
 
 @pytest.mark.parametrize("size", [160, 640, 799])
 def test_the_gain_moves_in_messages_that_are_shorter_than_that(size: int) -> None:
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     audio = speech(-30.0, 5.0)
     out = b"".join(levelled_all(levelled, [audio[at : at + size] for at in range(0, len(audio), size)]))
     assert len(out) == len(audio)
@@ -147,7 +152,7 @@ def test_no_peak_is_clipped() -> None:
     samples = np.sin(2 * np.pi * 300 * at / SECOND) * 500
     samples[::800] = 15_000  # clicks, in a voice that is soft
     audio = mulaw.encode(samples.astype(np.int16))
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     *_, last = levelled_all(levelled, [audio] * 8)
     assert 26_000 < peak(last) <= 30_000
     shout = speech(-6.0, 0.2)
@@ -156,7 +161,7 @@ def test_no_peak_is_clipped() -> None:
 
 async def test_a_clip_is_levelled_whole_by_its_own_loudness() -> None:
     for own_db in (-30.0, -14.0):
-        levelled = Levelled(FixedVoice(speech(own_db, 2.0)))
+        levelled = _alone(FixedVoice(speech(own_db, 2.0)))
         clip = await levelled.render("Hello.")
         assert level_db(clip[:2000]) == pytest.approx(TARGET_DB, abs=0.5)
         assert level_db(clip[-2000:]) == pytest.approx(TARGET_DB, abs=0.5)
@@ -164,7 +169,7 @@ async def test_a_clip_is_levelled_whole_by_its_own_loudness() -> None:
 
 async def test_a_short_clip_is_levelled_as_the_voice_is() -> None:
     voice = FixedVoice(speech(-28.0, 2.0))
-    levelled = Levelled(voice)
+    levelled = _alone(voice)
     await levelled.render("A long one.")
     voice.audio = speech(-34.0, 0.3)
     assert level_db(await levelled.render("Hm.")) == pytest.approx(-28.0, abs=0.6)
@@ -172,7 +177,7 @@ async def test_a_short_clip_is_levelled_as_the_voice_is() -> None:
 
 async def test_a_short_clip_is_not_clipped_by_the_gain_of_a_soft_voice() -> None:
     voice = FixedVoice(speech(-36.0, 80.0))
-    levelled = Levelled(voice)
+    levelled = _alone(voice)
     await levelled.render("A long one.")
     voice.audio = speech(-9.0, 0.3)
     clip = await levelled.render("Hey!")
@@ -181,11 +186,11 @@ async def test_a_short_clip_is_not_clipped_by_the_gain_of_a_soft_voice() -> None
 
 
 async def test_a_clip_of_nothing_is_nothing() -> None:
-    assert await Levelled(FixedVoice(b"")).render("...") == b""
+    assert await _alone(FixedVoice(b"")).render("...") == b""
 
 
 async def test_clips_tell_how_loud_the_calls_will_be() -> None:
-    levelled = Levelled(FixedVoice(speech(-26.0, 2.0)))
+    levelled = _alone(FixedVoice(speech(-26.0, 2.0)))
     await levelled.render("Hello.")
     seam = FixedSeam([Synthesise(turn=1, index=0, text="Hi")] * 3)
     with pytest.raises(ProviderDown):
@@ -195,7 +200,7 @@ async def test_clips_tell_how_loud_the_calls_will_be() -> None:
 
 
 async def test_all_else_passes_as_it_is() -> None:
-    levelled = Levelled(FixedVoice(speech(-26.0)))
+    levelled = _alone(FixedVoice(speech(-26.0)))
     seam = FixedSeam([Synthesise(turn=7, index=3, text="Hi")])
     with pytest.raises(ProviderDown, match="that was all"):
         await levelled.session(seam)
@@ -206,7 +211,7 @@ async def test_all_else_passes_as_it_is() -> None:
     assert len(spoken.audio) == SECOND
     assert ended == SynthesisEnded(turn=7, index=3)
     with pytest.raises(ProviderDown, match="gone"):
-        await Levelled(FixedVoice(fails=True)).render("Hello.")
+        await _alone(FixedVoice(fails=True)).render("Hello.")
 
 
 def test_clips_of_another_level_are_other_clips() -> None:
@@ -233,7 +238,7 @@ def test_after_a_minute_of_speech_the_measure_is_final() -> None:
     while not loudness.is_final:
         loudness = loudness.heard(speech(-20.0, 10.0))
     assert 3000 <= loudness.frames < 3500
-    levelled = Levelled(FixedVoice())
+    levelled = _alone(FixedVoice())
     levelled_all(levelled, [speech(-20.0, 10.0)] * 8)
     levelled_all(levelled, [speech(-30.0, 10.0)] * 20)
     assert levelled.gain_db == -2.0
