@@ -1,8 +1,12 @@
 """`just bench`: the engine's own share of an answer, at 1, 10 and 25 calls, and how many calls one core carries.
 
-``just bench``                   both, two runs, kept in benchmarks/results/bench.json: a quarter of an hour
+The own share is measured twice: with the model asked when a turn has ended, so that what the vendors were told to take
+comes in a row and can be taken off; and as shipped, with the model asked while the silence passes, which hides some of
+it.
+
+``just bench``                   all, two runs, kept in benchmarks/results/bench.json: half an hour
 ``just bench --quick``           the first with few turns, shown and not kept: under a minute
-``just bench --only latency``    or capacity
+``just bench --only latency``    or begun_early, or capacity
 ``just bench --realtime``        on a machine that others use too; needs the right to
 ``just bench --quiet 10``        a round in which others used more than 10 % of either core is measured again
 """
@@ -34,6 +38,9 @@ FIRST_CALLS: Final = 25
 MORE_CALLS: Final = 5
 MOST_CALLS: Final = 120
 CAPACITY_TURNS: Final = 3
+PARTS: Final = ("latency", "begun_early", "capacity")
+IN_A_ROW: Final = "[turns]\neager = false\n"
+"""The model is asked when the turn has ended, and no sooner."""
 TRIES: Final = 6
 """How often a round is measured again on a machine that is not quiet; then the quietest counts."""
 
@@ -109,11 +116,11 @@ def _show(found: Figures) -> None:
 
 
 @contextlib.contextmanager
-def _staged(cores: Cores, found: dict[str, Any]) -> Iterator[Stage]:
+def _staged(cores: Cores, found: dict[str, Any], *, settings: str = "") -> Iterator[Stage]:
     """A stage in a folder that is gone afterwards; what the vendors saw goes into the figures."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         record = Path(folder) / "record.json"
-        with stage(Path(folder), cores, record=record) as on:
+        with stage(Path(folder), cores, record=record, settings=settings) as on:
             yield on
         seen = json.loads(record.read_text())
         found["vendors"] = {
@@ -149,11 +156,19 @@ def _machine(cores: Cores) -> dict[str, Any]:
     }
 
 
+def _part(part: str, cores: Cores, *, run: int, levels: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Measure one of `PARTS` on a stage of its own."""
+    found: dict[str, Any] = {}
+    with _staged(cores, found, settings=IN_A_ROW if part == "latency" else "") as on:
+        found |= capacity(on, seed=100 + run) if part == "capacity" else latency(on, levels, seed=run)
+    return found
+
+
 def main() -> None:
     """Measure, show and keep."""
     arguments = argparse.ArgumentParser(prog="just bench", description=__doc__.partition("\n")[0])
     arguments.add_argument("--quick", action="store_true", help="few turns, one run, no capacity; nothing is kept")
-    arguments.add_argument("--only", choices=("latency", "capacity"))
+    arguments.add_argument("--only", choices=PARTS)
     arguments.add_argument("--runs", type=int, default=2)
     arguments.add_argument("--realtime", action="store_true", help="before all else that runs on this machine")
     arguments.add_argument("--quiet", type=float, default=math.inf, metavar="PERCENT", help="others' share at most")
@@ -162,16 +177,12 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:  # noqa: PLR2004 - the engine's and the callers'
         sys.exit("two cores are needed: one for the engine, one for its vendors and callers")
     cores = Cores(realtime=asked.realtime, others_percent=asked.quiet)
-    runs: list[dict[str, Any]] = []
-    for run in range(1 if asked.quick else asked.runs):
-        found: dict[str, Any] = {}
-        if asked.only != "capacity":
-            with _staged(cores, found) as on:
-                found["latency"] = latency(on, QUICK_LEVELS if asked.quick else LEVELS, seed=run)
-        if asked.only != "latency" and not asked.quick:
-            with _staged(cores, found) as on:
-                found["capacity"] = capacity(on, seed=100 + run)
-        runs.append(found)
+    parts = ["latency"] if asked.quick else [asked.only] if asked.only else PARTS
+    levels = QUICK_LEVELS if asked.quick else LEVELS
+    runs = [
+        {part: _part(part, cores, run=run, levels=levels) for part in parts}
+        for run in range(1 if asked.quick else asked.runs)
+    ]
     if not asked.quick:
         asked.out.parent.mkdir(exist_ok=True)
         asked.out.write_text(json.dumps({**_machine(cores), "runs": runs}, indent=2) + "\n")

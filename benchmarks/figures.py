@@ -3,6 +3,7 @@
 *Own share* of an answer: from the end of the caller's last word to the first sound at the phone, less what the vendors
 were told to take: endpointing, the final's lateness, the model's tokens up to the last character of the first clause,
 the voice's first audio. Whatever else there is, the engine's, the sockets' and the simulators' own lateness, is in it.
+Where the model is asked before the turn has ended, its time and the silence's pass at once, and less than 0 may remain.
 """
 
 import itertools
@@ -34,7 +35,6 @@ def figures(come: Round, engine: Mapping[tuple[str, int], Mapping[str, float]]) 
         "calls": come.calls,
         "turns": len(asked),
         "own_share_ms": spread(turn["wait_s"] - _told_s(turn) for turn in answered),
-        "own_share_after_the_comma_was_sure_ms": spread(turn["wait_s"] - _told_s(turn, more=1) for turn in answered),
         "voice_to_voice_ms": spread(turn["wait_s"] for turn in answered),
         "first_sound_before_the_sentence_was_written": sum(
             turn["wait_s"] < _HEARD_S + _sentence_s(turn) for turn in answered
@@ -54,10 +54,10 @@ def figures(come: Round, engine: Mapping[tuple[str, int], Mapping[str, float]]) 
     }
 
 
-def _told_s(turn: Turn, *, more: int = 0) -> float:
-    """What the vendors were told to take up to an answer's first sound. more: tokens after the clause's last."""
+def _told_s(turn: Turn) -> float:
+    """What the vendors were told to take up to an answer's first sound, one after the other."""
     text = echoed(" ".join(turn["words"]), CLAUSES)
-    return _HEARD_S + _written_s(text, text.index(",") + 1 + more) + ELEVENLABS.first_audio_s
+    return _HEARD_S + _written_s(text, text.index(",") + 1) + ELEVENLABS.first_audio_s
 
 
 def _sentence_s(turn: Turn) -> float:
