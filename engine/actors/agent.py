@@ -16,9 +16,10 @@ from typing import Final, Self, TypeAlias, assert_never
 import attrs
 
 from engine.codec.history import Change, History
+from engine.codec.request import Eager, FromModel, tokens_used
 from engine.codec.speakable import Speakable
 from engine.codec.spoken import Diction, Spoken
-from engine.codec.wording import is_of_phrase, is_same
+from engine.codec.wording import is_of_phrase
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
@@ -196,55 +197,10 @@ class Reply:
         """Whether nothing was said but that the caller should wait."""
         return self.pieces == int(self.filled)
 
-    def spent(self, *, ended: bool = False) -> list[object]:
+    def spent(self, *, ended: bool = False) -> list[TokensUsed]:
         """Return what the request has cost, for the report; nothing where nobody said."""
         wasted = not ended and not self.called and self.pieces == self.said
-        return _spent(self.turn, self.vendor, self.usage, 0 if ended else self.tokens, wasted=wasted)
-
-
-@attrs.frozen(kw_only=True)
-class Eager:
-    """A request for a turn that is expected to have ended.
-
-    shown: what the model is shown, the caller's words last.
-    came: what it has said, unread. asked_at, first_at: when it was asked, and when its answer began.
-    due: when it has been silent too long.
-    """
-
-    turn: int
-    request: str
-    shown: tuple[Entry, ...]
-    came: tuple["FromModel", ...] = ()
-    asked_at: float
-    first_at: float = NEVER
-    due: float
-
-    def fits(self, turn: int, shown: tuple[Entry, ...]) -> bool:
-        """Whether it is what would be asked: after the same conversation, the same words of the caller's."""
-        match shown[-1:], self.shown[-1:]:
-            case (CallerSaid(turn=last, text=text),), (CallerSaid(text=expected),):
-                return self.turn == turn == last and shown[:-1] == self.shown[:-1] and is_same(text, expected)
-            case _:
-                return False
-
-    def with_event(self, event: "FromModel", now: float, stall_s: float) -> Self:
-        """Return it with one more thing that the model says."""
-        came = attrs.evolve(self, came=(*self.came, event))
-        match event:
-            case ModelText() | ModelToolCall():
-                return attrs.evolve(came, first_at=min(self.first_at, now), due=now + stall_s)
-            case ModelEnded():
-                return attrs.evolve(came, first_at=min(self.first_at, now), due=NEVER)
-            case _:
-                return came
-
-    def spent(self) -> list[object]:
-        """Return what it has cost in vain."""
-        vendor = next((each.vendor for each in self.came if isinstance(each, ModelAsked)), "")
-        usage = next((each for each in reversed(self.came) if isinstance(each, ModelUsage)), None)
-        texts = sum(isinstance(each, ModelText) for each in self.came)
-        ended = any(isinstance(each, ModelEnded) for each in self.came)
-        return _spent(self.turn, vendor, usage, 0 if ended else texts, wasted=True)
+        return tokens_used(self.turn, self.vendor, self.usage, 0 if ended else self.tokens, wasted=wasted)
 
 
 @attrs.frozen(kw_only=True)
@@ -384,19 +340,17 @@ class Agent:
         asked = AskModel(request=request, turn=words.turn, conversation=shown)
         return attrs.evolve(core, asked=self.asked + 1, eager=eager), [*effects, asked]
 
-    def _overheard_model(self, eager: Eager, message: "FromModel", now: float) -> "Step":
+    def _overheard_model(self, eager: Eager, message: FromModel, now: float) -> "Step":
         """Keep what the model says, unread. That it failed is forgotten: it is asked again when the turn ends."""
         if isinstance(message, ModelFailed):
-            return attrs.evolve(self, eager=None), eager.spent()
+            return attrs.evolve(self, eager=None), [*eager.spent()]
         return attrs.evolve(self, eager=eager.with_event(message, now, self.policy.stall_s)), []
 
     def _adopts(self, eager: Eager, reply: Reply, now: float) -> "Step":
         """Make of an eager request the reply's, and read what it has said."""
-        # Its first token is here, or will be, so much earlier than if it were asked now.
-        saved_s = min(eager.first_at, now) - eager.asked_at
         core = attrs.evolve(self, eager=None, reply=attrs.evolve(reply, request=eager.request, due=eager.due))
         reads = [lambda core, event=event: core.handle(event, now) for event in eager.came]
-        return _chain((core, [Counted(name="eager_saved_s", amount=saved_s)]), *reads)
+        return _chain((core, [Counted(name="eager_saved_s", amount=eager.saved_s(now))]), *reads)
 
     def _unexpected(self, *, stalled: bool = False) -> "Step":
         """Take the eager request back, if there is one."""
@@ -420,7 +374,7 @@ class Agent:
             case _:
                 return shown
 
-    def _heard_model(self, reply: Reply, message: "FromModel", now: float) -> "Step":
+    def _heard_model(self, reply: Reply, message: FromModel, now: float) -> "Step":
         match message:
             case ModelAsked(vendor=vendor):
                 return attrs.evolve(self, reply=attrs.evolve(reply, vendor=vendor)), []
@@ -438,7 +392,7 @@ class Agent:
             case ModelEnded(stop=stop):
                 core = attrs.evolve(self, failed=0, failing_at=NEVER)
                 return _chain(
-                    (core, reply.spent(ended=True)),
+                    (core, [*reply.spent(ended=True)]),
                     lambda core: core._flushed(reply, now),
                     lambda core: core._model_ended(stop, now),
                 )
@@ -492,7 +446,7 @@ class Agent:
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
-        return _chain((self, reply.spent()), lambda core: core._mended(reply, kinds, now))
+        return _chain((self, [*reply.spent()]), lambda core: core._mended(reply, kinds, now))
 
     def _mended(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         remedy = answer_to(kinds, self.policy.reasons)
@@ -777,7 +731,6 @@ class Agent:
         )
 
 
-FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelUsage | ModelEnded | ModelFailed
 Step: TypeAlias = tuple[Agent, list[object]]
 
 
@@ -788,24 +741,6 @@ def _chain(step: Step, *moves: Callable[[Agent], Step]) -> Step:
         core, more = move(core)
         effects = [*effects, *more]
     return core, effects
-
-
-def _spent(turn: int, vendor: str, usage: ModelUsage | None, texts: int, *, wasted: bool) -> list[object]:
-    """Return what a request has cost. A vendor counts at the end; of one that was cut off no text is less than a token.
-
-    texts: that came of one that was cut off.
-    """
-    if usage is None:
-        return []
-    used = TokensUsed(
-        request=usage.request,
-        turn=turn,
-        vendor=vendor,
-        input_tokens=usage.input_tokens,
-        output_tokens=max(usage.output_tokens, texts),
-        wasted=wasted,
-    )
-    return [used]
 
 
 def _held(reply: Reply | None) -> Reply:

@@ -1,0 +1,84 @@
+"""Request: what is asked of a model, and what has come of it."""
+
+import math
+from typing import Final, Self, TypeAlias
+
+import attrs
+
+from engine.codec.wording import is_same
+from engine.messages.conversation import CallerSaid, Entry
+from engine.messages.model import ModelAsked, ModelEnded, ModelFailed, ModelText, ModelToolCall, ModelUsage
+from engine.messages.records import TokensUsed
+
+_NEVER: Final = math.inf
+
+FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelUsage | ModelEnded | ModelFailed
+"""What comes of a request."""
+
+
+@attrs.frozen(kw_only=True)
+class Eager:
+    """A request for a turn that is expected to have ended: what comes of it is kept unread.
+
+    shown: what the model is shown, the caller's words last.
+    came: what it has said, unread. asked_at, first_at: when it was asked, and when its answer began.
+    due: when it has been silent too long.
+    """
+
+    turn: int
+    request: str
+    shown: tuple[Entry, ...]
+    came: tuple[FromModel, ...] = ()
+    asked_at: float
+    first_at: float = _NEVER
+    due: float
+
+    def fits(self, turn: int, shown: tuple[Entry, ...]) -> bool:
+        """Whether it is what would be asked: after the same conversation, the same words of the caller's."""
+        match shown[-1:], self.shown[-1:]:
+            case (CallerSaid(turn=last, text=text),), (CallerSaid(text=expected),):
+                return self.turn == turn == last and shown[:-1] == self.shown[:-1] and is_same(text, expected)
+            case _:
+                return False
+
+    def with_event(self, event: FromModel, now: float, stall_s: float) -> Self:
+        """Return it with one more thing that the model says."""
+        came = attrs.evolve(self, came=(*self.came, event))
+        match event:
+            case ModelText() | ModelToolCall():
+                return attrs.evolve(came, first_at=min(self.first_at, now), due=now + stall_s)
+            case ModelEnded():
+                return attrs.evolve(came, first_at=min(self.first_at, now), due=_NEVER)
+            case _:
+                return came
+
+    def saved_s(self, now: float) -> float:
+        """Return how much earlier its first token is here, or will be, than if it were asked now."""
+        return min(self.first_at, now) - self.asked_at
+
+    def spent(self) -> list[TokensUsed]:
+        """Return what it has cost in vain."""
+        vendor = next((each.vendor for each in self.came if isinstance(each, ModelAsked)), "")
+        usage = next((each for each in reversed(self.came) if isinstance(each, ModelUsage)), None)
+        texts = sum(isinstance(each, ModelText) for each in self.came)
+        ended = any(isinstance(each, ModelEnded) for each in self.came)
+        return tokens_used(self.turn, vendor, usage, 0 if ended else texts, wasted=True)
+
+
+def tokens_used(turn: int, vendor: str, usage: ModelUsage | None, texts: int, *, wasted: bool) -> list[TokensUsed]:
+    """Return what a request has cost, for the report; nothing where nobody said.
+
+    A vendor counts at the end; of one that was cut off no text is less than a token.
+    texts: that came of one that was cut off.
+    """
+    if usage is None:
+        return []
+    used = TokensUsed(
+        request=usage.request,
+        turn=turn,
+        vendor=vendor,
+        input_tokens=usage.input_tokens,
+        output_tokens=max(usage.output_tokens, texts),
+        wasted=wasted,
+    )
+    return [used]
