@@ -1,10 +1,10 @@
 """FrontDoor: who is let in. What Twilio did not sign, what was not promised a line, and what comes twice stays out.
 
 Theory of operation. A webhook that is signed asks for a line; the door promises one, within its limits, and hands out
-an address for the media stream, with a token in its path: signed, good for a minute, made for this call. The stream's
-handshake, signed too, brings the token back; the door uses it up in the database, which the worker processes share,
-and gives the call the ticket that was in it. A promise counts as a call until its line opens or its token expires, so
-that a burst cannot get past the limits. They are each process's own.
+an address for the media stream, with a token in its path: encrypted, good for a minute, made for this call. The
+stream's handshake, signed too, brings the token back; the door uses it up in the database, which the worker processes
+share, and gives the call the ticket that was in it. A promise counts as a call until its line opens or its token
+expires, so that a burst cannot get past the limits. They are each process's own.
 """
 
 from collections import OrderedDict

@@ -11,9 +11,9 @@ from engine.messages.admission import NextStep, Ticket
 from engine.messages.callbacks import CallReported, StreamReported
 from web.app import TenantChoice, create_app
 from web.door import DoorPolicy, FrontDoor
-from web.tickets import Tickets
+from web.tickets import Tickets, stream_keys
 
-KEYS = (b"a key of this test",)
+KEYS = stream_keys(["an auth token of this test"])
 CALL_SID = "CA" + "1" * 32
 TICKET = Ticket(call_sid=CALL_SID, tenant="clinic", caller="+15550100001", dialled="+15550100002")
 PUBLIC_URL = "https://voice.example.com"

@@ -24,6 +24,7 @@ from web import twiml
 from web.door import AFTER_S, DoorPolicy
 from web.media import Line, MediaDoor, beside
 from web.server import listen, serve_on
+from web.tickets import stream_keys
 
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
 
@@ -80,7 +81,7 @@ async def stay(line: Line) -> None:
         (media_path() + "/", "token forged"),
         (media_path() + "%20", "token forged"),
         (media_path().replace("/media/", "/media//"), "token forged"),
-        (media_path(keys=(b"another's",)), "token forged"),
+        (media_path(keys=stream_keys(["another's"])), "token forged"),
         (media_path(token_s=0.0), "token expired"),
         (media_path(token_s=-3600.0), "token expired"),
     ],
