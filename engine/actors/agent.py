@@ -19,6 +19,7 @@ from engine.codec.history import Change, History
 from engine.codec.request import Eager, FromModel, tokens_used
 from engine.codec.speakable import Speakable
 from engine.codec.spoken import Diction, Spoken
+from engine.codec.waiting import Wait
 from engine.codec.wording import is_of_phrase
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
@@ -223,14 +224,8 @@ class Agent:
     # Invariant: there is none while there is a reply, a tool under way or something to settle.
     eager: Eager | None = None
     reply: Reply | None = None
-    # Invariant: `tools_due` is a time exactly while tools are under way, `tone_due` only then.
-    tools: frozenset[str] = frozenset()
-    tools_due: float = NEVER
-    tone_due: float = NEVER
+    wait: Wait = Wait()
     settling: Settling | None = None
-    # When the caller, to whom nothing has been said since, is told to wait; and the last turn in which one was.
-    filler_due: float = NEVER
-    filled: int = -1
     idle_asked: int = 0
     # Turns in a row that ended in an apology, and when the first of them did.
     failed: int = 0
@@ -249,8 +244,8 @@ class Agent:
     @property
     def deadline(self) -> float:
         """When the model, a tool or the Pacer has been silent too long."""
-        waits = (self.eager, self.reply, self.settling)
-        return min(self.tools_due, self.tone_due, self.filler_due, *(each.due for each in waits if each is not None))
+        waits = (self.wait, self.eager, self.reply, self.settling)
+        return min(each.due for each in waits if each is not None)
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
@@ -269,9 +264,9 @@ class Agent:
                 return self._unexpected()
             case TurnEnded(turn=turn, text=text, end_s=end_s):
                 since = min(now, max(end_s, now - LATE_TURN_S))
-                tone_due = now + self.policy.tone_s if self.tools else NEVER
+                core = attrs.evolve(self, idle_asked=0, wait=self.wait.anew(now + self.policy.tone_s))
                 return _chain(
-                    attrs.evolve(self, idle_asked=0, tone_due=tone_due)._added(CallerSaid(turn=turn, text=text), now),
+                    core._added(CallerSaid(turn=turn, text=text), now),
                     lambda core: core._patient(since)._go_on(now),
                     lambda core: core._unexpected(),
                 )
@@ -288,8 +283,9 @@ class Agent:
             case CallerIdle(turn=turn):
                 return self._idle(turn, now)
             case LineClosed():
+                core = attrs.evolve(self, settling=None, wait=self.wait.unfilled().toned(), line=message)
                 return _chain(
-                    attrs.evolve(self, settling=None, filler_due=NEVER, tone_due=NEVER, line=message)._unexpected(),
+                    core._unexpected(),
                     lambda core: core._dropped(),
                     lambda core: (core, [message]),
                 )
@@ -304,7 +300,7 @@ class Agent:
 
     def _go_on(self, now: float) -> "Step":
         """Ask the model if there is something to ask and nothing to wait for."""
-        if self.line is not None or self.settling is not None or self.tools:
+        if self.line is not None or self.settling is not None or self.wait.tools:
             return self, []
         if self.reply is None:
             turn = self._question()
@@ -331,7 +327,7 @@ class Agent:
         if self.eager is not None and self.eager.fits(words.turn, shown):
             return self, []
         core, effects = self._unexpected()
-        busy = self.reply is not None or self.settling is not None or self.tools or self.line is not None
+        busy = self.reply is not None or self.settling is not None or self.wait.tools or self.line is not None
         if busy or words.turn <= max(self.answered, self._question()):
             return core, effects
         request = f"r{self.asked + 1}"
@@ -409,7 +405,7 @@ class Agent:
         reply = _held(self.reply)
         called = ToolCalled(turn=reply.turn, id=call.id, name=call.name, arguments=call.arguments)
         waits = attrs.evolve(reply, called=reply.called + 1, due=now + self.policy.stall_s)
-        if call.id in self.tools:
+        if call.id in self.wait.tools:
             return attrs.evolve(self, reply=waits), []
         if call.name in ENDINGS:
             ending, told = ENDINGS[call.name]
@@ -424,9 +420,7 @@ class Agent:
         core = attrs.evolve(
             self,
             reply=waits,
-            tools=self.tools | {call.id},
-            tools_due=now + self.policy.tools_s,
-            tone_due=self.tone_due if self.tools else now + self.policy.tone_s,
+            wait=self.wait.called(call.id, due=now + self.policy.tools_s, tone_due=now + self.policy.tone_s),
         )
         core, effects = core._added(called, now)
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
@@ -434,7 +428,7 @@ class Agent:
     def _model_ended(self, stop: str, now: float) -> "Step":
         reply = _held(self.reply)
         # A model may stop for tools and have asked for none: there is nothing to go on with.
-        ran_tools = stop == "tool_use" and (self.tools or (reply.called and not reply.ending))
+        ran_tools = stop == "tool_use" and (self.wait.tools or (reply.called and not reply.ending))
         if not ran_tools:
             return self._finished(now)
         rounds = reply.rounds + 1
@@ -461,7 +455,7 @@ class Agent:
             cut=reply.cut or reply.pieces > reply.said,
         )
         without = (*reply.without, reply.vendor or next(self._models_left(reply.without), ""))
-        if reply.ending and not self.tools:
+        if reply.ending and not self.wait.tools:
             return attrs.evolve(self, reply=reply)._finished(now)
         # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
         others = any(self._models_left(without))
@@ -515,15 +509,9 @@ class Agent:
         """Take a tool's answer. One that nobody waits for any more becomes a note: no call has two answers."""
         called_in = self.history.turn_of(result.id)
         turn = max(self.answered, 0) if called_in is None else called_in
-        if result.id not in self.tools:
+        if result.id not in self.wait.tools:
             return self._added(Noted(turn=turn, text=f"a tool answered late: {json.dumps(result.value)}"), now)
-        tools = self.tools - {result.id}
-        core = attrs.evolve(
-            self,
-            tools=tools,
-            tools_due=self.tools_due if tools else NEVER,
-            tone_due=self.tone_due if tools else NEVER,
-        )
+        core = attrs.evolve(self, wait=self.wait.returned(result.id))
         answer = ToolAnswered(turn=turn, id=result.id, ok=result.ok, value=result.value)
         return _chain(core._added(answer, now), lambda core: core._go_on(now))
 
@@ -531,14 +519,14 @@ class Agent:
         step: Step = (self, [])
         if self.settling is not None and self.settling.due <= now:
             step = attrs.evolve(self, settling=None)._go_on(now)
-        if self.tools_due <= now:
-            lost = [ToolReturned(id=each, ok=False, value=TOOL_LOST) for each in sorted(self.tools)]
+        if self.wait.tools_due <= now:
+            lost = [ToolReturned(id=each, ok=False, value=TOOL_LOST) for each in sorted(self.wait.tools)]
             for result in lost:
                 step = _chain(step, lambda core, result=result: core._tool_returned(result, now))  # type: ignore[misc]
         if self.eager is not None and self.eager.due <= now:
             step = _chain(step, lambda core: core._unexpected(stalled=True))
         step = _chain(step, lambda core: core._reply_due(now))
-        if self.filler_due <= now:
+        if self.wait.filler_due <= now:
             step = _chain(step, lambda core: core._filled(now))
         return _chain(step, lambda core: core._toned(now))
 
@@ -561,34 +549,29 @@ class Agent:
     # The wait.
 
     def _patient(self, since: float) -> Self:
-        """Return the core that will tell the caller to wait, if nothing is said before; once for each wait.
-
-        Who was told so in the turn before is told again only if it takes twice as long.
-        """
-        if ONE_MOMENT not in self.policy.phrases or self.line is not None or self.filler_due < NEVER:
-            return self
+        """Return the core that will tell the caller to wait, if nothing is said before."""
         busy = self.reply is not None and not self.reply.wordless  # in the middle of an answer: this one comes after it
-        if busy:
+        if busy or ONE_MOMENT not in self.policy.phrases or self.line is not None:
             return self
-        again = self.filled >= 0 and self.filled in self.history.questions[-2:-1]
-        return attrs.evolve(self, filler_due=since + self.policy.filler_s * (2 if again else 1))
+        return attrs.evolve(self, wait=self.wait.patient(since, self.policy.filler_s, self.history.questions))
 
     def _filled(self, now: float) -> "Step":
         """Tell the caller to wait, unless something was said, or there is nothing to wait for."""
-        core = attrs.evolve(self, filler_due=NEVER)
+        wait = self.wait.unfilled()
         reply = self.reply or Reply(turn=self._question())
         if reply.pieces or reply.turn <= self.answered:
-            return core, []
+            return attrs.evolve(self, wait=wait), []
         # It is none of the request's words: those are counted from after it.
         reply = attrs.evolve(reply, filled=True, said=reply.said + 1)
-        return attrs.evolve(core, reply=reply, filled=reply.turn)._says_clip(ONE_MOMENT, now)
+        wait = attrs.evolve(wait, filled=reply.turn)
+        return attrs.evolve(self, reply=reply, wait=wait)._says_clip(ONE_MOMENT, now)
 
     def _toned(self, now: float) -> "Step":
         """Have the hold tone played to a caller who waits for tools, if there are any and it is time."""
-        if self.tone_due > now:
+        if self.wait.tone_due > now:
             return self, []
         turn = self._question() if self.reply is None else self.reply.turn
-        return attrs.evolve(self, tone_due=NEVER), [PlayTone(turn=turn)] if turn > self.answered else []
+        return attrs.evolve(self, wait=self.wait.toned()), [PlayTone(turn=turn)] if turn > self.answered else []
 
     # The caller's side.
 
@@ -599,7 +582,7 @@ class Agent:
             self,
             answered=max(self.answered, turn),
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
-            filler_due=NEVER if over or self.reply is None else self.filler_due,
+            wait=self.wait.unfilled() if over or self.reply is None else self.wait,
             idle_asked=0,
             farewell=-1,
             unheard_until=-NEVER,
@@ -626,7 +609,7 @@ class Agent:
 
     def _idle(self, turn: int, now: float) -> "Step":
         """Ask a few times whether the caller is there, then say goodbye. Not while something is about to be said."""
-        waits = self.reply is not None or self.tools or self.settling is not None or now < self.unheard_until
+        waits = self.reply is not None or self.wait.tools or self.settling is not None or now < self.unheard_until
         if waits or self.line is not None:
             return self, []
         core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
@@ -687,9 +670,8 @@ class Agent:
 
     def _said(self, turn: int, text: str, spoken: Spoken, now: float) -> "Step":
         """Add to the conversation what is being said: nobody waits in silence from now on."""
-        tone_due = now + self.policy.tone_s if self.tools else NEVER
-        core = attrs.evolve(self, filler_due=NEVER, tone_due=tone_due)
-        return core._changed(self.history.said(turn, text, spoken, now))
+        history, records = self.history.said(turn, text, spoken, now)
+        return attrs.evolve(self, history=history, wait=self.wait.spoken(now + self.policy.tone_s)), [*records]
 
     def _added(self, entry: Entry, now: float) -> "Step":
         return self._changed(self.history.added(entry, now))
@@ -705,12 +687,8 @@ class Agent:
             history=History(entries=tuple(suspect.conversation), stored=int(suspect.history.stored)),
             eager=suspect.eager if isinstance(suspect.eager, Eager) else None,
             reply=suspect.reply if isinstance(suspect.reply, Reply) else None,
-            tools=frozenset(map(str, suspect.tools)),
-            tools_due=float(suspect.tools_due),
-            tone_due=float(suspect.tone_due),
+            wait=suspect.wait.fresh(),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
-            filler_due=float(suspect.filler_due),
-            filled=int(suspect.filled),
             idle_asked=int(suspect.idle_asked),
             failed=int(suspect.failed),
             failing_at=float(suspect.failing_at),

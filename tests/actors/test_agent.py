@@ -567,7 +567,7 @@ def test_who_asks_for_the_same_again_after_a_death_is_given_the_answer_that_ther
 def test_nor_is_it_run_again_when_its_answer_was_lost() -> None:
     core = after(ASKED, (tool("r1", "t1"), 6.0), (DIED, 6.1), (Tick(), 16.0), (tool("r2", "t2"), 16.5))
     assert core.conversation[-1] == ToolAnswered(turn=1, id="t2", ok=False, value=TOOL_LOST)
-    assert core.tools == frozenset()
+    assert core.wait.tools == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -934,7 +934,7 @@ def test_whatever_comes_the_stored_conversation_is_the_cores_and_every_request_c
         if plain == "barge-in":
             batch = [BargedIn(turn=turn, at_s=now), heard(turn, "We")]
         elif plain == "returned":
-            batch = [returned(min(core.tools))] if core.tools else []
+            batch = [returned(min(core.wait.tools))] if core.wait.tools else []
         for each in batch:
             core, more = step(core, each, now)
             told += more

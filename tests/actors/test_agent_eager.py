@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.actors.agent import END_CALL, Agent, AgentPolicy
+from engine.codec.waiting import Wait
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Noted, ToolAnswered, ToolCalled
@@ -199,7 +200,7 @@ def test_a_tool_that_was_asked_for_ahead_runs_when_the_turn_has_ended() -> None:
     assert told == []
     core, told = ran(core, (ENDED, 5.0))
     assert only(CallTool, told) == [CallTool(id="t1", turn=1, name="find", arguments={})]
-    assert core.tools_due == 15.0
+    assert core.wait.tools_due == 15.0
     told = sent(core, (ToolReturned(id="t1", ok=True, value="9:00"), 5.5))
     assert [each.request for each in only(AskModel, told)] == ["r2"]
 
@@ -308,7 +309,7 @@ def test_an_answer_that_is_cut_short_costs_as_many_tokens_as_texts_came_and_is_i
 
 def test_a_phrase_that_tells_to_wait_is_no_use_of_the_answer() -> None:
     waiting = attrs.evolve(ASKED, policy=attrs.evolve(IDLE.policy, phrases={**PHRASES, "one_moment": "One moment."}))
-    core = waited(attrs.evolve(waiting, filler_due=6.8), 7.0)[0]
+    core = waited(attrs.evolve(waiting, wait=Wait(filler_due=6.8)), 7.0)[0]
     assert only(TokensUsed, sent(core, (BargedIn(turn=1, at_s=7.1), 7.1))) == cost(1, in_vain=True)
 
 
@@ -484,8 +485,8 @@ def test_whatever_was_expected_the_call_is_the_same_as_without(
                 assert heard == plain.says(plain.core.reply.request, now)
             case "barge":
                 both = [BargedIn(turn=turn - 1, at_s=now), Played(turn=turn - 1, heard=words, settled=True)]
-            case "return" if eager.core.tools:
-                both = [ToolReturned(id=min(eager.core.tools), ok=True, value="9:00")]
+            case "return" if eager.core.wait.tools:
+                both = [ToolReturned(id=min(eager.core.wait.tools), ok=True, value="9:00")]
             case "idle":
                 both = [CallerIdle(turn=turn)]
                 turn += 1
@@ -520,7 +521,7 @@ def unnumbered(core: Agent) -> Agent:
 
 
 def busy(core: Agent) -> bool:
-    return core.reply is not None or bool(core.tools) or core.settling is not None or core.line is not None
+    return core.reply is not None or bool(core.wait.tools) or core.settling is not None or core.line is not None
 
 
 def well_formed(core: Agent) -> bool:
@@ -534,7 +535,7 @@ def well_formed(core: Agent) -> bool:
             case ToolAnswered(id=id_):
                 waiting.discard(id_)
             case Noted():
-                if waiting and not any(each in core.tools for each in waiting):
+                if waiting and not any(each in core.wait.tools for each in waiting):
                     return False
             case _:
                 pass

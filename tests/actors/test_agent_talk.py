@@ -261,13 +261,13 @@ def test_whoever_speaks_meanwhile_waits_anew() -> None:
 
 def test_the_tone_comes_after_what_is_said_meanwhile() -> None:
     core = after(with_policy(tone_s=3.0), *RUNNING)
-    assert (core.filler_due, core.tone_due) == (6.8, 9.0)
+    assert (core.wait.filler_due, core.wait.tone_due) == (6.8, 9.0)
     core, told = waited(core, 6.8)
     assert clips(told) == ["one_moment"]
     assert [turn for turn, _ in tones(core, 15.9)] == [1]
-    assert core.tone_due == pytest.approx(9.8)
+    assert core.wait.tone_due == pytest.approx(9.8)
     core = after(TONED, (ended(1), 5.0), (tool("r1", "t1"), 6.0), (text("r1", "Let me look. Wait"), 8.0))
-    assert core.tone_due == 11.0
+    assert core.wait.tone_due == 11.0
 
 
 # The wait.

@@ -494,7 +494,7 @@ def test_nobody_is_told_to_wait_in_the_middle_of_an_answer() -> None:
     core = after(
         agent(phrases={**PHRASES, "one_moment": "One moment."}), (ended(1), 5.0), (wrote("r1", "Yes. No"), 6.0)
     )
-    assert after(core, (ended(2), 6.5)).filler_due == NEVER
+    assert after(core, (ended(2), 6.5)).wait.filler_due == NEVER
 
 
 def test_the_hold_tone_is_of_the_reply_in_hand_whatever_was_said_since() -> None:

@@ -1,0 +1,80 @@
+"""Waiting: what a caller waits for and is given to hear meanwhile, and how long they are silent themselves."""
+
+import math
+from collections.abc import Sequence
+from typing import Final, Self
+
+import attrs
+
+_NEVER: Final = math.inf
+
+
+@attrs.frozen(kw_only=True)
+class Wait:
+    """A caller's wait for something to be said, and for the tools that it takes.
+
+    tools: under way, by id. tools_due: when they are waited for no longer.
+    tone_due: when who waits for them is played the hold tone.
+    filler_due: when who has been told nothing is told to wait. filled: the last turn in which one was.
+    """
+
+    # Invariant: `tools_due` is a time exactly while tools are under way, `tone_due` only then.
+    tools: frozenset[str] = frozenset()
+    tools_due: float = _NEVER
+    tone_due: float = _NEVER
+    filler_due: float = _NEVER
+    filled: int = -1
+
+    @property
+    def due(self) -> float:
+        """When something of it is to be done."""
+        return min(self.tools_due, self.tone_due, self.filler_due)
+
+    def called(self, tool: str, *, due: float, tone_due: float) -> Self:
+        """Return the wait for one more tool, and no less long for the others; a tone comes when it would have come."""
+        tone_due = self.tone_due if self.tools else tone_due
+        return attrs.evolve(self, tools=self.tools | {tool}, tools_due=due, tone_due=tone_due)
+
+    def returned(self, tool: str) -> Self:
+        """Return the wait for the other tools."""
+        tools = self.tools - {tool}
+        if tools:
+            return attrs.evolve(self, tools=tools)
+        return attrs.evolve(self, tools=tools, tools_due=_NEVER, tone_due=_NEVER)
+
+    def anew(self, tone_due: float) -> Self:
+        """Return the wait of a caller who has begun to wait for the tools just now."""
+        return attrs.evolve(self, tone_due=tone_due if self.tools else _NEVER)
+
+    def spoken(self, tone_due: float) -> Self:
+        """Return the wait of a caller to whom something is being said: it is over, but for the tools."""
+        return attrs.evolve(self, filler_due=_NEVER, tone_due=tone_due if self.tools else _NEVER)
+
+    def patient(self, since: float, filler_s: float, questions: Sequence[int]) -> Self:
+        """Return the wait of a caller who is told to wait `filler_s` after `since`; once for each wait.
+
+        questions: the caller's turns. Who was told so in the one before the last is told again only if it takes twice
+        as long.
+        """
+        if self.filler_due < _NEVER:
+            return self
+        again = self.filled in questions[-2:-1]
+        return attrs.evolve(self, filler_due=since + filler_s * (2 if again else 1))
+
+    def unfilled(self) -> Self:
+        """Return the wait of a caller who is not told to wait."""
+        return attrs.evolve(self, filler_due=_NEVER)
+
+    def toned(self) -> Self:
+        """Return the wait of a caller who hears the tone, or need not."""
+        return attrs.evolve(self, tone_due=_NEVER)
+
+    def fresh(self) -> Self:
+        """Return it anew, of its numbers and names."""
+        return type(self)(
+            tools=frozenset(map(str, self.tools)),
+            tools_due=float(self.tools_due),
+            tone_due=float(self.tone_due),
+            filler_due=float(self.filler_due),
+            filled=int(self.filled),
+        )
