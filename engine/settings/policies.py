@@ -14,6 +14,7 @@ from engine.policy import REASONS, Backoff
 from engine.settings.checks import (
     Factor,
     Flag,
+    IdleTime,
     Must,
     Patience,
     Reasons,
@@ -35,6 +36,7 @@ Turns: TypeAlias = Annotated[int, integer(1)]
 Rounds: TypeAlias = Annotated[int, whole(1, 100)]
 Silence: TypeAlias = Annotated[float, seconds(0, 10)]
 Sound: TypeAlias = Annotated[float, seconds(0.06, 1)]
+Hold: TypeAlias = Annotated[float, seconds(0.5, 5)]  # a Pacer that nobody tells to go on goes on by itself after 6
 Barge: TypeAlias = Annotated[float, seconds(0.1, 10)]
 Words: TypeAlias = Annotated[int, integer(1)]
 Longest: TypeAlias = Annotated[float, seconds(0.1, 30)]
@@ -69,9 +71,12 @@ class TurnOverride:
     eager: Flag | None = None
     hold_s: Sound | None = None
     words_s: Silence | None = None
+    held_s: Hold | None = None
+    answer_s: Silence | None = None
     barge_words: Words | None = None
     barge_s: Barge | None = None
     keys_s: Barge | None = None
+    stranded_s: IdleTime | None = None
 
 
 def _frames_ms(value: object) -> int:
@@ -123,9 +128,12 @@ POLICIES: Final[Mapping[type, Mapping[str, Must]]] = {
         "eager": check_of(Flag),
         "hold_s": check_of(Sound),
         "words_s": check_of(Silence),
+        "held_s": check_of(Hold),
+        "answer_s": check_of(Silence),
         "barge_words": check_of(Words),
         "barge_s": check_of(Barge),
         "keys_s": check_of(Barge),
+        "stranded_s": check_of(IdleTime),
         "behind_s": seconds(1, 600),
         "lag_s": seconds(0.1, 30),
     },

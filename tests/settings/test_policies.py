@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.agent import AgentPolicy
+from engine.actors.pacer import PacingPolicy
+from engine.actors.turn_detector import TurnPolicy
 from engine.messages.errors import ConfigError
 from engine.policy import Answer, Backoff, GiveUp, Restart, RestartPolicy, RestartState
 from engine.settings import AgentOverride, Configuration, Settings, Tenant, load_tenants, read, settable, window_s
@@ -188,6 +190,41 @@ def test_a_tenants_patience_with_models_is_its_own_field_by_field(folder: Path) 
 
 def test_all_that_may_be_set_of_a_model_may_be_set_for_a_tenant() -> None:
     assert {field.name for field in attrs.fields(AgentOverride)} == set(settable(AgentPolicy))
+
+
+def test_all_that_may_be_set_of_turns_may_be_set_for_a_tenant_but_what_is_of_the_recogniser() -> None:
+    turns = Tenant(id="a", name="A", default=True, greeting="Hello.", prompt="").turns
+    assert set(settable(TurnPolicy)) - {field.name for field in attrs.fields(type(turns))} == {"behind_s", "lag_s"}
+
+
+TURNS = "held_s = {}\nanswer_s = {}\nstranded_s = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("engine", "tenant", "expected"),
+    [
+        ("", "", (4.0, 1.5, 3.0)),
+        (TURNS.format(0.5, 0, 1), "", (0.5, 0.0, 1.0)),
+        (TURNS.format(5, 10, 600), "", (5.0, 10.0, 600.0)),
+        (TURNS.format(2, 1, 5), "stranded_s = 6\n", (2.0, 1.0, 6.0)),
+        (TURNS.format(2, 1, 5), TURNS.format(3, 0, 6), (3.0, 0.0, 6.0)),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_how_long_an_agent_is_held_and_its_cut_caller_left_alone_is_the_tenants_word_else_the_engines(
+    engine: str, tenant: str, expected: tuple[float, float, float]
+) -> None:
+    files = configured(f"[turns]\n{engine}", f"[turns]\n{tenant}")
+    turns = files.settings.turns_of(files.tenants.tenants[0])
+    assert (turns.held_s, turns.answer_s, turns.stranded_s) == expected
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_longest_hold_is_over_before_the_playout_goes_on_by_itself() -> None:
+    held_s = configured("[turns]\nheld_s = 5\n").settings.turns.held_s
+    assert held_s < PacingPolicy().held_s
+    with pytest.raises(ConfigError):
+        configured(f"[turns]\nheld_s = {PacingPolicy().held_s}\n")
 
 
 # ── policies that cannot work ─────────────────────────────────────────────────────────────────────────────────────────
