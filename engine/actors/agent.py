@@ -19,7 +19,7 @@ from engine.codec.history import Change, History
 from engine.codec.request import Eager, FromModel, tokens_used
 from engine.codec.speakable import Speakable
 from engine.codec.spoken import Diction, Spoken
-from engine.codec.waiting import Wait
+from engine.codec.waiting import Silence, Wait
 from engine.codec.wording import is_of_phrase
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
@@ -226,20 +226,21 @@ class Agent:
     reply: Reply | None = None
     wait: Wait = Wait()
     settling: Settling | None = None
-    idle_asked: int = 0
+    silence: Silence = Silence()
     # Turns in a row that ended in an apology, and when the first of them did.
     failed: int = 0
     failing_at: float = NEVER
-    # The goodbye to a caller who is silent: once it was heard the call ends, unless the caller has answered it.
-    farewell: int = -1
-    # An answer was handed over that is still to be heard: for so long it is the caller who waits.
-    unheard_until: float = -NEVER
     line: LineClosed | None = None
 
     @property
     def conversation(self) -> tuple[Entry, ...]:
         """What was said and done, in order of turn."""
         return self.history.entries
+
+    @property
+    def _busy(self) -> bool:
+        """Whether something is in hand, or nothing is to be done any more."""
+        return self.reply is not None or bool(self.wait.tools) or self.settling is not None or self.line is not None
 
     @property
     def deadline(self) -> float:
@@ -264,7 +265,8 @@ class Agent:
                 return self._unexpected()
             case TurnEnded(turn=turn, text=text, end_s=end_s):
                 since = min(now, max(end_s, now - LATE_TURN_S))
-                core = attrs.evolve(self, idle_asked=0, wait=self.wait.anew(now + self.policy.tone_s))
+                wait, silence = self.wait.anew(now + self.policy.tone_s), self.silence.answered()
+                core = attrs.evolve(self, wait=wait, silence=silence)
                 return _chain(
                     core._added(CallerSaid(turn=turn, text=text), now),
                     lambda core: core._patient(since)._go_on(now),
@@ -327,8 +329,7 @@ class Agent:
         if self.eager is not None and self.eager.fits(words.turn, shown):
             return self, []
         core, effects = self._unexpected()
-        busy = self.reply is not None or self.settling is not None or self.wait.tools or self.line is not None
-        if busy or words.turn <= max(self.answered, self._question()):
+        if self._busy or words.turn <= max(self.answered, self._question()):
             return core, effects
         request = f"r{self.asked + 1}"
         due = now + self.policy.first_token_s
@@ -583,25 +584,23 @@ class Agent:
             answered=max(self.answered, turn),
             settling=Settling(turn=turn, due=now + self.policy.settle_s),
             wait=self.wait.unfilled() if over or self.reply is None else self.wait,
-            idle_asked=0,
-            farewell=-1,
-            unheard_until=-NEVER,
+            silence=Silence(),
         )
         return _chain(core._unexpected(), lambda core: core._dropped() if over else (core, []))
 
     def _settled(self, turn: int, heard: str, now: float) -> "Step":
         """Cut what was said in `turn` to what was heard of it."""
-        core = attrs.evolve(self, unheard_until=-NEVER) if turn >= self.answered else self
+        core = attrs.evolve(self, silence=self.silence.heard()) if turn >= self.answered else self
         step = core._changed(self.history.cut(turn, len(heard.split()), now))
         if self.settling is not None and turn >= self.settling.turn:
             return _chain(step, lambda core: attrs.evolve(core, settling=None)._go_on(now))
-        if turn == self.farewell and self._question() < turn:
+        if turn == self.silence.farewell and self._question() < turn:  # a goodbye that the caller has not answered
             return _chain(step, lambda core: (core, [HangUp(turn=turn, index=0, reason="idle")]))
         return step
 
     def _handed_over(self, now: float) -> Self:
         """Return the core whose answer is still to be heard: until then nobody else is silent."""
-        return attrs.evolve(self, unheard_until=now + self.policy.unheard_s)
+        return attrs.evolve(self, silence=self.silence.unheard(now + self.policy.unheard_s))
 
     def _question(self) -> int:
         """Return the newest turn of the caller's, or -1."""
@@ -609,13 +608,11 @@ class Agent:
 
     def _idle(self, turn: int, now: float) -> "Step":
         """Ask a few times whether the caller is there, then say goodbye. Not while something is about to be said."""
-        waits = self.reply is not None or self.wait.tools or self.settling is not None or now < self.unheard_until
-        if waits or self.line is not None:
+        if self._busy or now < self.silence.unheard_until:
             return self, []
-        core = attrs.evolve(self, idle_asked=self.idle_asked + 1)
-        if self.idle_asked < self.policy.idle_prompts:
-            return core._announced(turn, STILL_THERE, now)
-        return attrs.evolve(core, farewell=turn)._announced(turn, GOODBYE, now)
+        goodbye = self.silence.asked >= self.policy.idle_prompts
+        core = attrs.evolve(self, silence=self.silence.prompted(turn, goodbye=goodbye))
+        return core._announced(turn, GOODBYE if goodbye else STILL_THERE, now)
 
     # What is said.
 
@@ -689,11 +686,9 @@ class Agent:
             reply=suspect.reply if isinstance(suspect.reply, Reply) else None,
             wait=suspect.wait.fresh(),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
-            idle_asked=int(suspect.idle_asked),
+            silence=suspect.silence.fresh(),
             failed=int(suspect.failed),
             failing_at=float(suspect.failing_at),
-            farewell=int(suspect.farewell),
-            unheard_until=float(suspect.unheard_until),
         )
 
     def bare(self, suspect: Self) -> Self:

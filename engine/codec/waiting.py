@@ -78,3 +78,36 @@ class Wait:
             filler_due=float(self.filler_due),
             filled=int(self.filled),
         )
+
+
+@attrs.frozen(kw_only=True)
+class Silence:
+    """A caller's silence, if it is one.
+
+    asked: how often it was asked whether they are there. farewell: the turn that says goodbye, or -1.
+    unheard_until: an answer was handed over that is still to be heard: for so long it is the caller who waits.
+    """
+
+    asked: int = 0
+    farewell: int = -1
+    unheard_until: float = -_NEVER
+
+    def prompted(self, turn: int, *, goodbye: bool) -> Self:
+        """Return the silence of a caller who is asked once more, or is told goodbye."""
+        return attrs.evolve(self, asked=self.asked + 1, farewell=turn if goodbye else self.farewell)
+
+    def answered(self) -> Self:
+        """Return the silence of a caller who has said something."""
+        return attrs.evolve(self, asked=0)
+
+    def unheard(self, until: float) -> Self:
+        """Return that of a caller to whom something is being said."""
+        return attrs.evolve(self, unheard_until=until)
+
+    def heard(self) -> Self:
+        """Return that of a caller who has heard what there was to hear."""
+        return attrs.evolve(self, unheard_until=-_NEVER)
+
+    def fresh(self) -> Self:
+        """Return it anew, of its numbers."""
+        return type(self)(asked=int(self.asked), farewell=int(self.farewell), unheard_until=float(self.unheard_until))

@@ -1,11 +1,12 @@
 """Waiting: when a caller is told to wait, is played a tone, and when tools are given up."""
 
 import math
+from typing import Any
 
 import attrs
 import pytest
 
-from engine.codec.waiting import Wait
+from engine.codec.waiting import Silence, Wait
 
 NEVER = math.inf
 TWO = Wait().called("t1", due=16.0, tone_due=9.0).called("t2", due=17.0, tone_due=10.0)
@@ -13,7 +14,8 @@ TWO = Wait().called("t1", due=16.0, tone_due=9.0).called("t2", due=17.0, tone_du
 
 
 def test_tools_are_waited_for_from_the_last_one_and_the_tone_counts_from_the_first() -> None:
-    assert TWO == Wait(tools=frozenset({"t1", "t2"}), tools_due=17.0, tone_due=9.0)
+    assert TWO.tools == {"t1", "t2"}
+    assert (TWO.tools_due, TWO.tone_due) == (17.0, 9.0)
     assert TWO.toned().called("t3", due=18.0, tone_due=11.0).tone_due == NEVER
 
 
@@ -70,5 +72,33 @@ def test_who_will_be_told_to_wait_is_told_then_and_not_later() -> None:
 def test_a_wait_of_sound_numbers_can_be_made_anew_and_another_cannot() -> None:
     wait = attrs.evolve(TWO, filler_due=6.8, filled=3)
     assert wait.fresh() == wait
+    broken: Any = None
     with pytest.raises(TypeError):
-        attrs.evolve(wait, tools_due=None).fresh()
+        attrs.evolve(wait, tools_due=broken).fresh()
+
+
+# A caller who is silent.
+
+ASKED = Silence(asked=1, farewell=3, unheard_until=40.0)
+
+
+def test_who_is_asked_may_be_told_goodbye_with_it() -> None:
+    assert Silence().prompted(2, goodbye=False) == Silence(asked=1)
+    assert ASKED.prompted(4, goodbye=False) == attrs.evolve(ASKED, asked=2)
+    assert ASKED.prompted(4, goodbye=True) == attrs.evolve(ASKED, asked=2, farewell=4)
+
+
+def test_a_caller_who_speaks_is_asked_anew_and_a_goodbye_is_one_until_they_interrupt() -> None:
+    assert ASKED.answered() == Silence(farewell=3, unheard_until=40.0)
+
+
+def test_while_an_answer_is_still_to_be_heard_it_is_not_the_caller_who_is_silent() -> None:
+    assert Silence().unheard(40.0).unheard_until == 40.0
+    assert ASKED.heard() == Silence(asked=1, farewell=3)
+
+
+def test_a_silence_of_sound_numbers_can_be_made_anew_and_another_cannot() -> None:
+    assert ASKED.fresh() == ASKED
+    broken: Any = None
+    with pytest.raises(TypeError):
+        attrs.evolve(ASKED, asked=broken).fresh()
