@@ -16,7 +16,7 @@ playing, and the next voice goes on in the word that was cut. After a long pause
 nobody would know what the end of a word belongs to: then it is said anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
@@ -41,6 +41,7 @@ HOLD_TONE: Final = "hold_tone"
 """The clip that a tool's wait is filled with, if the tenant has one."""
 
 Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded
+Found: TypeAlias = tuple[Reply, Piece]
 Inbox: TypeAlias = (
     Asked | AgentAudioTrimmed | VoiceDied | PlayTone | HangUp | Hold | Resume | BargedIn | MarkEcho | LineClosed | Tick
 )
@@ -110,7 +111,8 @@ class Pacer:
             return NEVER
         if self.held is not None:
             return self.held.until
-        return min(self._message_due(), self._patience_due(), self.hang_up_due)
+        found = self._next()
+        return min(self._message_due(found), self._patience_due(found), self.hang_up_due)
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
@@ -122,6 +124,11 @@ class Pacer:
 
     def _handled(self, message: Inbox, now: float) -> "Step":
         match message:
+            case Tick() if self.held is not None:
+                return self._resumed("holds_overdue", now) if self.held.until <= now else (self, [])
+            case Tick():
+                step = _chain(self._sent(now), lambda core: core._overdue(now))
+                return _chain(step, lambda core: core._hung_up(now))
             case LineClosed():
                 last = max((reply.turn for reply in self.replies), default=self.over)
                 core, effects = self._settled(last, self.buffer.lost(now))
@@ -143,7 +150,8 @@ class Pacer:
                 return _chain(self._echoed(name, now), lambda core: core._hung_up(now))
             case AgentAudioTrimmed(turn=turn, index=index, keep_bytes=keep):
                 core = attrs.evolve(self, news_at=now)._changed(turn, index, lambda piece: piece.trimmed(keep))
-                repeats = any(piece.cut is not None and not piece.cut.is_word for piece in core._named(turn, index))
+                found = core._named(turn, index)
+                repeats = found is not None and found[1].cut is not None and not found[1].cut.is_word
                 return _chain((core, _counted("repeated_clauses") if repeats else []), lambda core: core._sent(now))
             case VoiceDied():  # nothing new to be played: whoever waits for a voice waits no longer for it
                 core = self
@@ -153,11 +161,6 @@ class Pacer:
                 return core, []
             case PlayTone(turn=turn):
                 return self._toned(turn)._sent(now)
-            case Tick() if self.held is not None:
-                return self._resumed("holds_overdue", now) if self.held.until <= now else (self, [])
-            case Tick():
-                step = _chain(self._sent(now), lambda core: core._overdue(now))
-                return _chain(step, lambda core: core._hung_up(now))
             case _:
                 return attrs.evolve(self._late(message, now), news_at=now)._told(message)._sent(now)
 
@@ -203,27 +206,43 @@ class Pacer:
         """Change the reply of a turn; begin it if it is new, leave it alone if it is over."""
         if turn <= self.over:
             return self
-        replies = {reply.turn: reply for reply in self.replies}
-        replies[turn] = change(replies.get(turn, Reply(turn=turn)))
-        return attrs.evolve(self, replies=tuple(replies[each] for each in sorted(replies)))
+        reply = next((each for each in self.replies if each.turn == turn), None)
+        return attrs.evolve(self, replies=self._replies_with(change(Reply(turn=turn) if reply is None else reply)))
+
+    def _replies_with(self, reply: Reply) -> tuple[Reply, ...]:
+        """Return the replies with another one in that one's place."""
+        before = [each for each in self.replies if each.turn < reply.turn]
+        return (*before, reply, *[each for each in self.replies if each.turn > reply.turn])
 
     def _changed(self, turn: int, index: int, change: Callable[[Piece], Piece]) -> "Pacer":
         """Change one piece; one that is over, heard or unknown is left alone."""
-        core = self
-        for piece in self._named(turn, index):
-            core = core._with(turn, lambda reply, piece=piece: reply.with_piece(change(piece)))  # type: ignore[misc]
-        return core
+        found = self._named(turn, index)
+        if found is None:
+            return self
+        reply, piece = found
+        return attrs.evolve(self, replies=self._replies_with(reply.with_piece(change(piece))))
 
-    def _named(self, turn: int, index: int) -> list[Piece]:
-        """Return the piece of that name, if there is one."""
-        return [piece for reply, piece in self._pieces() if (reply.turn, piece.index) == (turn, index)]
+    def _named(self, turn: int, index: int) -> Found | None:
+        """Return the piece of that name with its reply, if there is one."""
+        for reply in self.replies:
+            if reply.turn == turn:
+                for piece in reply.pieces:
+                    if piece.index == index:
+                        return reply, piece
+        return None
 
-    def _pieces(self) -> list[tuple[Reply, Piece]]:
-        return [(reply, piece) for reply in self.replies for piece in reply.pieces]
+    def _pieces(self) -> Iterator[Found]:
+        for reply in self.replies:
+            for piece in reply.pieces:
+                yield reply, piece
 
-    def _next(self) -> tuple[Reply, Piece] | None:
+    def _next(self) -> Found | None:
         """Return the first piece that has not wholly gone out, with its reply."""
-        return next((each for each in self._pieces() if not each[1].gone), None)
+        for reply in self.replies:
+            for piece in reply.pieces:
+                if not piece.gone:
+                    return reply, piece
+        return None
 
     @property
     def _ended_turn(self) -> int:
@@ -277,7 +296,7 @@ class Pacer:
         """Move sound into the message; nothing changes when there is none to move."""
         room = self.policy.message_ms * RATE_HZ // 1000 - len(self.buffer.part)
         found = self._next()
-        if self._notice_due() <= now:
+        if self._notice_due(found) <= now:
             assert self.notice is not None
             part = self.notice.next(room)
             notice = self.notice.moved(len(part), self.buffer.next_at(now))
@@ -285,9 +304,9 @@ class Pacer:
             return core if found is None else core._changed(found[0].turn, found[1].index, Piece.anew), []
         if found is not None and not found[1].waits:
             return self._spoken(*found, room, now)
-        if self._tone_due() <= now:
+        if self._tone_due(found) <= now:
             return self._hummed(room), []
-        if self._ragged_due() <= now:
+        if self._ragged_due(found) <= now:
             rest = _silence(-len(self.buffer.part) % FRAME_BYTES)
             return attrs.evolve(self, buffer=self.buffer.with_part(rest)), []
         return self, []
@@ -307,8 +326,8 @@ class Pacer:
         tone = self.tone
         if tone is not None and (tone.turn, tone.after) < (reply.turn, piece.index):
             tone = None
-        core = attrs.evolve(self, buffer=buffer, tone=tone)
-        return core._with(reply.turn, lambda reply: reply.with_piece(after)), effects
+        replies = self._replies_with(reply.with_piece(after))
+        return attrs.evolve(self, replies=replies, buffer=buffer, tone=tone), effects
 
     def _rests_until(self) -> float:
         """Return until when the next piece waits because of the sentence before it, if that was not heard yet."""
@@ -341,17 +360,18 @@ class Pacer:
                 break
         return core, effects
 
-    def _message_due(self) -> float:
-        found = self._next()
+    # When something is due; `found` is what goes out next.
+
+    def _message_due(self, found: Found | None) -> float:
         if found is not None and not found[1].waits:
             return self.buffer.until - self.policy.lead_s
-        return min(self._notice_due(), self._tone_due(), self._ragged_due())
+        return min(self._notice_due(found), self._tone_due(found), self._ragged_due(found))
 
-    def _ragged_due(self) -> float:
+    def _ragged_due(self, found: Found | None) -> float:
         """Return when a part of a frame is filled up with silence: as late as may be, if more of its piece may come."""
         if not len(self.buffer.part) % FRAME_BYTES:
             return NEVER
-        return self.buffer.until - self.policy.lead_s if self._next() is None else self._dry_at()
+        return self.buffer.until - self.policy.lead_s if found is None else self._dry_at()
 
     def _dry_at(self) -> float:
         """Return when a part of a frame can wait no longer: the buffer runs out, and nothing has come for as long."""
@@ -361,27 +381,26 @@ class Pacer:
         """Whether there is a notice that has not wholly gone out."""
         return self.notice is not None and not self.notice.gone
 
-    def _notice_due(self) -> float:
+    def _notice_due(self, found: Found | None) -> float:
         """Return when more of a notice is due: between two pieces, or when the one in hand is held up."""
-        found = self._next()
         if self.notice is None or self.notice.gone:
             return NEVER
         if self.notice.sent_bytes or found is None or not found[1].sent_bytes:
             return self.buffer.until - self.policy.lead_s
         return self._dry_at() if found[1].waits else NEVER
 
-    def _tone_due(self) -> float:
+    def _tone_due(self, found: Found | None) -> float:
         """Return when more of the hold tone is due: never within a piece."""
-        found = self._next()
+        if self.tone is None or (found is not None and found[1].sent_bytes):
+            return NEVER
         clip = self.clips.get(HOLD_TONE)
-        if self.tone is None or clip is None or not clip.audio or (found is not None and found[1].sent_bytes):
+        if clip is None or not clip.audio:
             return NEVER
         return self.buffer.until - min(_TONE_LEAD_S, self.policy.lead_s)
 
-    def _patience_due(self) -> float:
+    def _patience_due(self, found: Found | None) -> float:
         """Return when a piece without sound is skipped, or a piece without an echo counts as heard."""
-        found = self._next()
-        if not self._pieces():
+        if found is None and not any(reply.pieces for reply in self.replies):
             return NEVER
         since = max(
             self.news_at, self.buffer.until if self.tone is None else min(self.buffer.until, self.tone.begun_at)
@@ -391,12 +410,12 @@ class Pacer:
         return since + (self.policy.away_s if found[1].held else self.policy.starve_s)
 
     def _overdue(self, now: float) -> "Step":
-        if self._patience_due() > now:
-            return self, []
         found = self._next()
+        if self._patience_due(found) > now:
+            return self, []
         core = attrs.evolve(self, news_at=now)
         if found is None:  # all of it has gone out, and its echoes were lost
-            reply, piece = self._pieces()[-1]
+            reply, piece = list(self._pieces())[-1]
             core = attrs.evolve(core, buffer=attrs.evolve(core.buffer, marks=()))
             return core._heard_to(reply.turn, piece.index, len(piece.audio))
         core = core._changed(

@@ -289,8 +289,8 @@ class Reply:
 
     def with_piece(self, piece: Piece) -> Self:
         """Return the reply with another piece in its place."""
-        others = tuple(each for each in self.pieces if each.index != piece.index)
-        return attrs.evolve(self, pieces=tuple(sorted((*others, piece), key=lambda each: each.index)))
+        before = [each for each in self.pieces if each.index < piece.index]
+        return attrs.evolve(self, pieces=(*before, piece, *[each for each in self.pieces if each.index > piece.index]))
 
     def heard_by(self, moment: float) -> str:
         """Return all the words of it that were heard by then."""
