@@ -12,6 +12,9 @@ from engine.settings import Settings, Sources, Tenants
 ADMIN_TOKEN: Final = "HOLDFAST_ADMIN_TOKEN"  # noqa: S105 - a name, not a token
 """The variable with which whoever may change a running server proves it. Not set: nobody may, from outside."""
 
+SHORTEST_TOKEN: Final = 16
+"""Characters of an admin token at least. 64 bits in hexadecimal: asked for over the network, nobody guesses that."""
+
 _SOLD: Final[Mapping[str, str]] = {"deepgram": "Deepgram", "anthropic": "Anthropic", "elevenlabs": "ElevenLabs"}
 
 
@@ -41,7 +44,8 @@ def read_keys(
 ) -> Keys:
     """Return the keys that the configuration needs: of every vendor in a list, whoever's, be it the last of it.
 
-    sources: the files that it came from, to say where. Raises ConfigError that names every variable that is missing.
+    sources: the files that it came from, to say where. Raises ConfigError that names every variable that is missing
+    or cannot be used, and never shows what one holds.
     """
     lines: list[str] = []
 
@@ -74,6 +78,11 @@ def read_keys(
             f"{twilio.auth_token_env} is not set, and {twilio.previous_auth_token_env} is: the new token comes first"
         )
     admin_token = read(ADMIN_TOKEN, "the admin token")
+    if 0 < len(admin_token) < SHORTEST_TOKEN:
+        lines.append(
+            f"{ADMIN_TOKEN}: the admin token is too short; expected {SHORTEST_TOKEN} characters or more, or none set; "
+            "what stands there is not shown"
+        )
     if lines:
         raise ConfigError("\n".join(lines))
     return Keys(vendors=keys, auth_tokens=tuple(filter(None, tokens)), admin_token=admin_token)

@@ -209,6 +209,17 @@ def test_an_address_that_cannot_be_served_is_refused_before_anything_is_loaded(
     assert told("serve", "--bind", bind) == (2, sentence)
 
 
+@pytest.mark.parametrize("command", [("serve", "--bind", "127.0.0.1:0"), ("config", "check")])
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_an_admin_token_that_can_be_guessed_is_refused_before_anything_is_loaded(
+    command: tuple[str, ...], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_ADMIN_TOKEN", "5ecret")
+    code, said = told(*command)
+    assert (code, said.partition(";")[0]) == (2, "HOLDFAST_ADMIN_TOKEN: the admin token is too short")
+    assert "5ecret" not in said
+
+
 @pytest.mark.usefixtures("_nothing_is_loaded")
 def test_a_port_in_use_is_told_before_anything_is_loaded(told: Told, taken: str) -> None:
     sentence = f"bind '{taken}': the port is in use; stop what listens there, or take another\n"

@@ -17,6 +17,7 @@ from holdfast.keys import read_keys
 
 REMOTE = Settings(call=CallSettings(stt=("deepgram", "local"), llm=("anthropic",), tts=("elevenlabs",)))
 KEYS = {"DEEPGRAM_API_KEY": "dg-1", "ANTHROPIC_API_KEY": "an-2", "ELEVENLABS_API_KEY": "el-3"}
+ADMIN = "ad-5ecret-token-"  # of as many characters as it must have
 
 
 def refused(settings: Settings, environ: dict[str, str]) -> list[str]:
@@ -70,16 +71,30 @@ def test_what_no_header_can_carry_is_refused_and_not_repeated(value: str) -> Non
 
 
 def test_keys_are_in_no_repr() -> None:
-    keys = read_keys(REMOTE, {**KEYS, "HOLDFAST_ADMIN_TOKEN": "ad-5"})
+    keys = read_keys(REMOTE, {**KEYS, "HOLDFAST_ADMIN_TOKEN": ADMIN})
     assert "dg-1" not in repr(keys)
-    assert "ad-5" not in repr(keys)
+    assert ADMIN not in repr(keys)
 
 
 def test_the_admin_token_is_a_secret_like_any_other() -> None:
-    keys = read_keys(Settings(), {"HOLDFAST_ADMIN_TOKEN": " ad-5 "})
-    assert (keys.admin_token, keys.secrets) == ("ad-5", ("ad-5",))
+    keys = read_keys(Settings(), {"HOLDFAST_ADMIN_TOKEN": f" {ADMIN} "})
+    assert (keys.admin_token, keys.secrets) == (ADMIN, (ADMIN,))
     assert read_keys(Settings(), {}).admin_token == ""
     assert read_keys(Settings(), {}).secrets == ()
+
+
+@pytest.mark.parametrize("token", ["5", "ad-5ecret", ADMIN[:15], f"  {ADMIN[:15]}\t"])
+def test_an_admin_token_that_can_be_guessed_is_refused_and_not_repeated(token: str) -> None:
+    (line,) = refused(REMOTE, {**KEYS, "HOLDFAST_ADMIN_TOKEN": token})
+    assert line == (
+        "HOLDFAST_ADMIN_TOKEN: the admin token is too short; expected 16 characters or more, or none set; what stands "
+        "there is not shown"
+    )
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+def test_an_admin_token_of_nothing_is_none(token: str) -> None:
+    assert read_keys(Settings(), {"HOLDFAST_ADMIN_TOKEN": token}).admin_token == ""
 
 
 def test_a_tenants_own_vendors_need_their_keys_too() -> None:
