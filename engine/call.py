@@ -257,6 +257,7 @@ class Plan:
     """All that a call is opened with.
 
     recognisers, voices, models: in order of preference; each vendor once, and one at least.
+    language: the callers'; of a vendor it may be refused, as the voice may. Empty: everybody's.
     health: what the process knows of them. seed: with it, the call's backoffs come again.
     endings: the engine's own tools that the model is offered.
     leaving: is told why the call ends before its line is closed: the phone network asks at once what comes next.
@@ -271,6 +272,7 @@ class Plan:
     recognisers: tuple[Recogniser, ...]
     voices: tuple[Voice, ...]
     models: tuple[Model, ...]
+    language: str = ""
     health: Health = attrs.field(factory=lambda: Health(clock=trio.current_time))
     seed: int | None = None
     tools: Tools
@@ -562,6 +564,13 @@ class Call:
         """Return who may hold an actor's session, in order of preference."""
         return self.plan.recognisers if name == "stt" else self.plan.voices
 
+    def _choices(self, name: str) -> dict[str, str]:
+        """Return what the call wants of each vendor and others may not, in order of preference."""
+        language = self.plan.language
+        if name == "stt":
+            return {each.vendor: language for each in self.plan.recognisers}
+        return {each.vendor: f"{each.voice}, {language}" for each in self.plan.voices}
+
     def _actor(self, name: str) -> ChildSpec:
         """Make an actor's cell, loop and supervisor, and return it as a child of the call."""
         policy = self.policy.actors.get(name, ActorPolicy())
@@ -580,12 +589,12 @@ class Call:
         )
         specs = [ChildSpec(id="loop", start=loop.run, shutdown_s=0.0)]
         if isinstance(first, SessionCore):
-            names = [vendor.vendor for vendor in self._vendors(name)]
+            chosen = self._choices(name)
             session = ChildSpec(
                 id="session",
                 start=partial(self._session, name),
                 shutdown_s=0.0,
-                alternatives=self.plan.health.of(name, names),
+                alternatives=self.plan.health.of(name, list(chosen), chosen),
                 policy_of=partial(self._policy_of, name),
             )
             specs.append(session)

@@ -7,6 +7,10 @@ is of use the circuit closes for all, else it stays open for longer. A probe tha
 nothing (a caller is silent, and a recogniser has nothing to say) holds the place no longer than one that failed would
 keep the circuit open.
 
+A vendor may be well and refuse what one business wants of it: a voice that is no more, a language it does not know. So
+each *choice* has a circuit too, and who wants it must be let through by both; the vendor as a whole is the choice "". A
+failure concerns one of the two.
+
     CLOSED ─ failures in a row, or one that no other try can mend ─► OPEN ─ open_s, then who comes first ─► HALF_OPEN
        ▲                                                               ▲                                        │
        └──── useful output of a new life ◄─────────────────────────────┴──── the probe failed: open for longer ─┘
@@ -14,11 +18,42 @@ keep the circuit open.
 
 import enum
 import math
-from collections.abc import Callable, Container, Sequence
-from typing import Self
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Final, Self
 
 import attrs
 from attrs.validators import and_, ge, gt, lt
+
+OF_THE_ACCOUNT: Final = frozenset(
+    {
+        "401",
+        "402",
+        "403",
+        "429",
+        # Deepgram's words for them, Anthropic's and ElevenLabs', in a stream that has no status.
+        "INVALID_AUTH",
+        "ASR_PAYMENT_REQUIRED",
+        "INSUFFICIENT_PERMISSIONS",
+        "authentication_error",
+        "billing_error",
+        "permission_error",
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+        "invalid_api_key",
+        "needs_authorization",
+        "missing_permissions",
+        "detected_unusual_activity",
+        "quota_exceeded",
+    }
+)
+"""Refusals that whoever asks for anything would meet: of the key, the money, the amount. Any other is taken for one of
+what was asked for: if it was not, each choice finds that out for itself, and nobody loses a vendor that is well."""
+
+
+def is_of_choice(kinds: Iterable[str]) -> bool:
+    """Whether a failure of these kinds concerns what was asked of a vendor, and not the vendor as a whole."""
+    kinds = frozenset(kinds)
+    return "refused" in kinds and not kinds & OF_THE_ACCOUNT
 
 
 class Circuit(enum.StrEnum):
@@ -59,22 +94,23 @@ class HealthPolicy:
 
 @attrs.frozen(kw_only=True)
 class Breaker:
-    """One provider's circuit.
+    """A circuit: of a provider, or of one choice of its.
 
     failures: in a row. opened: how often in a row. probe: the last one's number.
-    retry_at: while not closed: nobody is let through before.
+    retry_at: nobody is let through before.
     """
 
     policy: HealthPolicy = HealthPolicy()
     circuit: Circuit = Circuit.CLOSED
     failures: int = 0
     opened: int = 0
+    # Invariant: while closed, it is in the past of everybody.
     retry_at: float = -math.inf
     probe: int = 0
 
     def lets_through(self, now: float) -> bool:
-        """Whether a new life may begin with this provider."""
-        return self.circuit is Circuit.CLOSED or now >= self.retry_at
+        """Whether a new life may begin."""
+        return now >= self.retry_at
 
     def begun(self, now: float) -> Self:
         """Return the breaker after a new life began: if it was let through an open circuit, it is the probe."""
@@ -95,7 +131,7 @@ class Breaker:
 
     def useful(self) -> Self:
         """Return the breaker after a new life's first useful output: all is well."""
-        return attrs.evolve(self, circuit=Circuit.CLOSED, failures=0, opened=0)
+        return attrs.evolve(self, circuit=Circuit.CLOSED, failures=0, opened=0, retry_at=-math.inf)
 
     def released(self) -> Self:
         """Return the breaker after the probe ended without having shown anything: the next may try at once."""
@@ -104,26 +140,31 @@ class Breaker:
 
 @attrs.define(eq=False)
 class Health:
-    """What a process knows of its providers, by work ("stt") and name. Plain code; shared by all calls.
+    """What a process knows of its providers, by work ("stt"), name and choice. Plain code; shared by all calls.
 
-    clock: seconds, of any beginning. changed: told the work, the provider and its circuit, whenever that is another.
+    clock: seconds, of any beginning. changed: told the work, the provider, the choice and its circuit, whenever that is
+        another.
     """
 
     policy: HealthPolicy = HealthPolicy()
     clock: Callable[[], float] = lambda: 0.0
-    changed: Callable[[str, str, Circuit], None] = lambda _work, _name, _circuit: None
-    _breakers: dict[tuple[str, str], Breaker] = attrs.field(init=False, factory=dict)
+    changed: Callable[[str, str, str, Circuit], None] = lambda _work, _name, _choice, _circuit: None
+    _breakers: dict[tuple[str, str, str], Breaker] = attrs.field(init=False, factory=dict)
 
-    def of(self, work: str, names: Sequence[str]) -> "Providers":
-        """Return the providers of a kind of work, in order of preference, as one call sees them."""
-        return Providers(self, work, tuple(names))
+    def of(self, work: str, names: Sequence[str], choices: Mapping[str, str] | None = None) -> "Providers":
+        """Return the providers of a kind of work, in order of preference, as one call sees them.
 
-    def breaker(self, work: str, name: str) -> Breaker:
-        """Return a provider's circuit as it is now."""
-        return self._breakers.get((work, name)) or Breaker(policy=self.policy)
+        choices: what the call wants of each, by its name: the same text for the same thing. Who is absent is asked for
+            what everybody asks for.
+        """
+        return Providers(self, work, tuple(names), choices or {})
 
-    def circuits(self) -> dict[tuple[str, str], Circuit]:
-        """Return the circuit of each provider that anything is known of."""
+    def breaker(self, work: str, name: str, choice: str = "") -> Breaker:
+        """Return the circuit of a provider as a whole, or of a choice of its, as it is now."""
+        return self._breakers.get((work, name, choice)) or Breaker(policy=self.policy)
+
+    def circuits(self) -> dict[tuple[str, str, str], Circuit]:
+        """Return the circuit of each provider and choice that anything is known of, by work, name and choice."""
         return {key: breaker.circuit for key, breaker in self._breakers.items()}
 
     def change_policy(self, policy: HealthPolicy) -> None:
@@ -131,11 +172,11 @@ class Health:
         self.policy = policy
         self._breakers = {key: attrs.evolve(each, policy=policy) for key, each in self._breakers.items()}
 
-    def put(self, work: str, name: str, breaker: Breaker) -> None:
-        """Keep what a provider's circuit has become."""
-        was, self._breakers[work, name] = self.breaker(work, name).circuit, breaker
+    def put(self, work: str, name: str, choice: str, breaker: Breaker) -> None:
+        """Keep what a circuit has become."""
+        was, self._breakers[work, name, choice] = self.breaker(work, name, choice).circuit, breaker
         if breaker.circuit is not was:
-            self.changed(work, name, breaker.circuit)
+            self.changed(work, name, choice, breaker.circuit)
 
 
 @attrs.define(eq=False)
@@ -145,56 +186,74 @@ class Providers:
     health: Health
     work: str
     names: tuple[str, ...]
-    # The number of the last probe that was taken here, by name. One that is not the circuit's own is of the past.
-    _probes: dict[str, int] = attrs.field(init=False, factory=dict)
+    choices: Mapping[str, str]
+    # The number of the last probe that was taken here, by name and choice. One that is not the circuit's own is of the
+    # past.
+    _probes: dict[tuple[str, str], int] = attrs.field(init=False, factory=dict)
 
     def choose(self, *, without: Container[str] = ()) -> str | None:
         """Return who is to begin: the first that is well, else who may be tried soonest; None if nobody is left."""
         now = self.health.clock()
-        left = [(self.health.breaker(self.work, name), name) for name in self.names if name not in without]
+        left = [(self._retry_at(name), name) for name in self.names if name not in without]
         if not left:
             return None
-        breaker, name = next(
-            (each for each in left if each[0].lets_through(now)), min(left, key=lambda each: each[0].retry_at)
-        )
-        begun = breaker.begun(now)
-        if begun is not breaker:
-            self._probes[name] = begun.probe
-            self.health.put(self.work, name, begun)
+        _, name = next((each for each in left if each[0] <= now), min(left, key=lambda each: each[0]))
+        for choice, breaker in self._breakers(name).items():
+            begun = breaker.begun(now)
+            if begun is not breaker:
+                self._probes[name, choice] = begun.probe
+                self.health.put(self.work, name, choice, begun)
         return name
 
     def any_well(self, *, without: Container[str] = ()) -> bool:
         """Whether one of them may begin now."""
         now = self.health.clock()
-        return any(self.health.breaker(self.work, name).lets_through(now) for name in self.names if name not in without)
+        return any(self._retry_at(name) <= now for name in self.names if name not in without)
 
     def any_left(self, *, without: Container[str] = ()) -> bool:
         """Whether there is one at all."""
         return any(name not in without for name in self.names)
 
     def is_well(self, name: str) -> bool:
-        """Whether its circuit is closed."""
-        return self.health.breaker(self.work, name).circuit is Circuit.CLOSED
+        """Whether its circuits are closed."""
+        return all(breaker.circuit is Circuit.CLOSED for breaker in self._breakers(name).values())
 
-    def failed(self, name: str, *, lasting: bool = False) -> None:
-        """A life of its failed and had been of no use. lasting: no other try can mend it."""
-        breaker = self.health.breaker(self.work, name)
-        probe = self._probes_now(name, breaker)
-        self.health.put(self.work, name, breaker.failed(self.health.clock(), probe=probe, lasting=lasting))
+    def failed(self, name: str, *, kinds: Iterable[str] = (), lasting: bool = False) -> None:
+        """A life of its failed and had been of no use. kinds: of the failure. lasting: no other try can mend it.
+
+        It says nothing of the circuit that it does not concern: a probe of that one is handed back.
+        """
+        concerned = self.choices.get(name, "") if is_of_choice(kinds) else ""
+        for choice, breaker in self._breakers(name).items():
+            probe = self._probes_now(name, choice, breaker)
+            if choice == concerned:
+                after = breaker.failed(self.health.clock(), probe=probe, lasting=lasting)
+                self.health.put(self.work, name, choice, after)
+            elif probe:
+                self.health.put(self.work, name, choice, breaker.released())
 
     def useful(self, name: str) -> bool:
         """A new life of its gave its first useful output. Returns whether it had been given up, and is back."""
-        breaker = self.health.breaker(self.work, name)
-        if breaker.failures or breaker.circuit is not Circuit.CLOSED:
-            self.health.put(self.work, name, breaker.useful())
-        return breaker.circuit is not Circuit.CLOSED
+        was_well = self.is_well(name)
+        for choice, breaker in self._breakers(name).items():
+            if breaker.failures or breaker.circuit is not Circuit.CLOSED:
+                self.health.put(self.work, name, choice, breaker.useful())
+        return not was_well
 
     def released(self, name: str) -> None:
         """A life of its was ended by us before it was of use, or before it began."""
-        breaker = self.health.breaker(self.work, name)
-        if self._probes_now(name, breaker):
-            self.health.put(self.work, name, breaker.released())
+        for choice, breaker in self._breakers(name).items():
+            if self._probes_now(name, choice, breaker):
+                self.health.put(self.work, name, choice, breaker.released())
 
-    def _probes_now(self, name: str, breaker: Breaker) -> bool:
-        """Whether the present probe is here."""
-        return breaker.circuit is Circuit.HALF_OPEN and self._probes.get(name) == breaker.probe
+    def _breakers(self, name: str) -> dict[str, Breaker]:
+        """Return the circuits that must let a life of its through, by choice: its own, and that of what it is for."""
+        return {each: self.health.breaker(self.work, name, each) for each in ("", self.choices.get(name, ""))}
+
+    def _retry_at(self, name: str) -> float:
+        """Return when it may be tried at the earliest."""
+        return max(breaker.retry_at for breaker in self._breakers(name).values())
+
+    def _probes_now(self, name: str, choice: str, breaker: Breaker) -> bool:
+        """Whether the present probe of a circuit is here."""
+        return breaker.circuit is Circuit.HALF_OPEN and self._probes.get((name, choice)) == breaker.probe

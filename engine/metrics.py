@@ -265,8 +265,13 @@ class Metrics:
         """A vendor that had been given up was of use again."""
         self._fail_backs.labels(self._bounded("actor", actor), self._bounded("vendor", now_on)).inc()
 
-    def circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
-        """What the process knows of a vendor has changed: `Health.changed`."""
+    def circuit_changed(self, work: str, vendor: str, choice: str, circuit: Circuit) -> None:
+        """What the process knows of a vendor has changed: `Health.changed`.
+
+        Of a choice the log tells, not the gauge: there may be as many as businesses, and the vendor is well.
+        """
+        if choice:
+            return
         level = {Circuit.CLOSED: 0.0, Circuit.HALF_OPEN: 0.5, Circuit.OPEN: 1.0}[circuit]
         self._circuits.labels(self._bounded("work", work), self._bounded("vendor", vendor)).set(level)
 

@@ -111,9 +111,9 @@ class Reception:
     def __attrs_post_init__(self) -> None:
         self.health = Health(policy=self.settings.health, clock=trio.current_time, changed=self._circuit_changed)
 
-    def _circuit_changed(self, work: str, vendor: str, circuit: Circuit) -> None:
-        _log.warning("vendor_circuit", work=work, vendor=vendor, circuit=circuit.value)
-        self.metrics.circuit_changed(work, vendor, circuit)
+    def _circuit_changed(self, work: str, vendor: str, choice: str, circuit: Circuit) -> None:
+        _log.warning("vendor_circuit", work=work, vendor=vendor, choice=choice, circuit=circuit.value)
+        self.metrics.circuit_changed(work, vendor, choice, circuit)
 
     def reload(self, settings: Settings, tenants: Mapping[str, Tenant]) -> None:
         """Go on under other settings: new calls wholly, running ones under their policies, from the next decision on.
@@ -289,6 +289,7 @@ class Reception:
             recognisers=team.recognisers,
             voices=team.voices,
             models=team.models,
+            language=tenant.language,
             health=self.health,
             tools=ToolDesk(toolbox=toolbox, runner=self.tool_runner, store=self.store),
             archive=StoreArchive(store=self.store, runner=self.runner, stream_sid=start.stream_sid, ticket=ticket),

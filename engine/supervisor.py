@@ -24,7 +24,7 @@ import enum
 import logging
 import math
 import secrets
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Protocol, TypedDict, assert_never
@@ -156,8 +156,11 @@ class Alternatives(Protocol):
     def is_well(self, name: str) -> bool:
         """Whether this one is."""
 
-    def failed(self, name: str, *, lasting: bool = False) -> None:
-        """Learn that a life of this one's failed and had been of no use. lasting: no other try can mend it."""
+    def failed(self, name: str, *, kinds: Iterable[str] = (), lasting: bool = False) -> None:
+        """Learn that a life of this one's failed and had been of no use. lasting: no other try can mend it.
+
+        kinds: of the failure, which may say whom it concerns.
+        """
 
     def useful(self, name: str) -> bool:
         """Learn that a new life was of use; return whether that was news."""
@@ -605,7 +608,8 @@ class Supervisor:
         if child.scope.cancel_called and not child.stalled:
             others.released(child.now_on)  # killed for a reason of ours
         else:
-            others.failed(child.now_on, lasting=self._policy_of(child).answer(kinds) is not Answer.RESTART)
+            lasting = self._policy_of(child).answer(kinds) is not Answer.RESTART
+            others.failed(child.now_on, kinds=kinds, lasting=lasting)
 
     def _release(self, child: _Child) -> None:
         """Let the alternatives know that a life has shown nothing, and will not."""

@@ -104,7 +104,7 @@ def ladder(  # noqa: PLR0913 - what fails, whose, how, how fast, and with what l
             policy = settings.restart_policy(tenant, actor, vendor)
             left = given_up | {vendor}
             if names:
-                providers.failed(vendor, lasting=policy.answer(kinds) is not Answer.RESTART)
+                providers.failed(vendor, kinds=kinds, lasting=policy.answer(kinds) is not Answer.RESTART)
             state, then = state.failed(
                 "",
                 now,
@@ -340,7 +340,8 @@ class _Page:
                 break
         self._say(
             f"After {policy.failures} lives in a row that were of no use, in any calls of this process, or one refusal "
-            f"that no other try can mend, new calls begin with the next vendor, and calls with this one go over to it."
+            f"that no other try can mend, new calls begin with the next vendor, and calls with this one go over to it. "
+            f"A refusal of a voice or a language concerns those alone who want it; of a key or a quota, all."
         )
         self._say(
             f"One call tries it again after {', then '.join(f'{each:g}' for each in waits)} s, and so on: if that "

@@ -528,9 +528,10 @@ class _Rehearsing:
             began_at = trio.current_time()
             told = reception.health.changed
 
-            def changed(work: str, vendor: str, circuit: Circuit) -> None:
-                told(work, vendor, circuit)
-                circuits.append((trio.current_time() - began_at, work, vendor, circuit))
+            def changed(work: str, vendor: str, choice: str, circuit: Circuit) -> None:
+                told(work, vendor, choice, circuit)
+                whose = f"{vendor} ({choice})" if choice else vendor
+                circuits.append((trio.current_time() - began_at, work, whose, circuit))
 
             reception.health.changed = changed
             desk = _Desk(reception=reception, tenant=tenant, opener=opener, began_at=began_at, turns=self.turns)

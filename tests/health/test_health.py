@@ -1,6 +1,9 @@
 """What a process knows of its providers: the rules one by one, and calls that come and go as they like."""
 
 import math
+from collections.abc import Sequence
+from itertools import product
+from typing import TypeAlias
 
 import attrs
 import pytest
@@ -8,7 +11,8 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.health import Breaker, Circuit, Health, HealthPolicy, Providers
+from engine.health import OF_THE_ACCOUNT, Breaker, Circuit, Health, HealthPolicy, Providers, is_of_choice
+from engine.messages.errors import ProviderDown, ProviderError, ProviderRefused, ProviderSlow
 
 POLICY = HealthPolicy(failures=2, open_s=10.0, longest_open_s=40.0, factor=2.0)
 
@@ -27,12 +31,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def changes() -> list[tuple[str, str, Circuit]]:
+def changes() -> list[tuple[str, str, str, Circuit]]:
     return []
 
 
 @pytest.fixture
-def health(clock: Clock, changes: list[tuple[str, str, Circuit]]) -> Health:
+def health(clock: Clock, changes: list[tuple[str, str, str, Circuit]]) -> Health:
     return Health(policy=POLICY, clock=clock, changed=lambda *change: changes.append(change))
 
 
@@ -45,7 +49,7 @@ def open_it(health: Health, name: str = "a") -> None:
 
 
 def test_a_circuit_stays_closed_for_fewer_failures_than_it_takes(
-    health: Health, changes: list[tuple[str, str, Circuit]], clock: Clock
+    health: Health, changes: list[tuple[str, str, str, Circuit]], clock: Clock
 ) -> None:
     one, other = health.of("stt", ("a", "b")), health.of("stt", ("a", "b"))
     one.failed("a")
@@ -54,7 +58,7 @@ def test_a_circuit_stays_closed_for_fewer_failures_than_it_takes(
     assert one.choose() == "a"
     other.failed("a")
     assert (one.choose(), one.choose(without={"b"})) == ("b", "a")
-    assert changes == [("stt", "a", Circuit.OPEN)]
+    assert changes == [("stt", "a", "", Circuit.OPEN)]
     clock.now = math.inf
     assert one.choose(without={"a", "b"}) is None
 
@@ -212,7 +216,123 @@ def test_a_policy_that_makes_no_sense_is_refused(make: type, named: str) -> None
         make()
 
 
+# ── what a business chose of a vendor ─────────────────────────────────────────────────────────────────────────────────
+
+
+REFUSED = ("voice_not_found", "refused")
+
+
+def wanting(health: Health, choice: str, *names: str) -> Providers:
+    names = names or ("a", "b")
+    return health.of("stt", names, dict.fromkeys(names, choice))
+
+
+def test_what_was_refused_is_skipped_by_who_wants_the_same_alone(
+    health: Health, changes: list[tuple[str, str, str, Circuit]]
+) -> None:
+    wanting(health, "dead").failed("a", kinds=REFUSED, lasting=True)
+    assert [wanting(health, each).choose() for each in ("dead", "alive", "")] == ["b", "a", "a"]
+    assert [wanting(health, each).is_well("a") for each in ("dead", "alive", "")] == [False, True, True]
+    assert [wanting(health, each, "a").any_well() for each in ("dead", "alive", "")] == [False, True, True]
+    assert health.of("tts", ("a", "b"), {"a": "dead"}).choose() == "a"
+    assert changes == [("stt", "a", "dead", Circuit.OPEN)]
+
+
+@pytest.mark.parametrize(
+    ("error", "of_choice"),
+    [
+        (ProviderRefused("no such voice", code="404"), True),
+        (ProviderRefused("no such voice", code="voice_not_found"), True),
+        (ProviderRefused("no such language", code="400"), True),
+        (ProviderRefused("policy", code="1008"), True),
+        (ProviderRefused("no"), True),
+        (ProviderDown("no such voice", code="404"), False),
+        (ProviderDown("away"), False),
+        (ProviderSlow("silent"), False),
+        *((ProviderRefused("no", code=code), False) for code in sorted(OF_THE_ACCOUNT)),
+    ],
+    ids=lambda value: f"{value.family} {value.code}" if isinstance(value, ProviderError) else "",
+)
+def test_a_refusal_concerns_the_choice_unless_it_is_the_accounts(
+    error: ProviderError, of_choice: bool, health: Health
+) -> None:
+    wanting(health, "mine").failed("a", kinds=error.kinds, lasting=True)
+    assert is_of_choice(error.kinds) is of_choice
+    assert wanting(health, "mine").choose() == "b"
+    assert wanting(health, "theirs").choose() == ("a" if of_choice else "b")
+
+
+@pytest.mark.parametrize("code", ["401", "402", "403"])
+def test_the_account_is_the_vendors_in_the_numbers_of_http(code: str) -> None:
+    assert not is_of_choice((code, "refused"))
+
+
+def test_failures_that_another_try_may_mend_are_counted_for_the_vendor_whatever_was_wanted(health: Health) -> None:
+    wanting(health, "mine").failed("a", kinds=("down",))
+    wanting(health, "mine").failed("a", kinds=REFUSED)  # in a row of its own
+    assert wanting(health, "theirs").choose() == "a"
+    wanting(health, "theirs").failed("a", kinds=("slow",))
+    assert wanting(health, "another").choose() == "b"
+
+
+def test_what_everybody_asks_for_is_refused_to_everybody(health: Health) -> None:
+    health.of("stt", ("a", "b")).failed("a", kinds=REFUSED, lasting=True)
+    assert wanting(health, "mine").choose() == "b"
+
+
+def test_a_refused_choice_is_tried_again_by_one_who_wants_it_and_comes_back_with_it(
+    health: Health, clock: Clock
+) -> None:
+    wanting(health, "dead").failed("a", kinds=REFUSED, lasting=True)
+    clock.now = 10.0
+    probing, other = wanting(health, "dead"), wanting(health, "dead")
+    assert (probing.choose(), other.choose(), wanting(health, "alive").choose()) == ("a", "b", "a")
+    probing.failed("a", kinds=REFUSED, lasting=True)
+    assert health.breaker("stt", "a", "dead").retry_at == 30.0
+    clock.now = 30.0
+    assert probing.choose() == "a"
+    assert probing.useful("a") is True
+    assert other.choose() == "a"
+
+
+def test_a_probe_of_the_vendor_that_is_refused_its_own_choice_is_handed_back(health: Health, clock: Clock) -> None:
+    open_it(health)
+    clock.now = 10.0
+    dead, alive = wanting(health, "dead"), wanting(health, "alive")
+    assert (dead.choose(), alive.choose()) == ("a", "b")
+    dead.failed("a", kinds=REFUSED, lasting=True)
+    assert circuit(health) is Circuit.OPEN
+    assert (dead.choose(), alive.choose()) == ("b", "a")  # at once, and not by the one who cannot tell
+    assert alive.useful("a") is True
+    assert (dead.choose(), circuit(health)) == ("b", Circuit.CLOSED)
+
+
+def test_a_probe_of_a_choice_that_finds_the_vendor_away_is_handed_back(health: Health, clock: Clock) -> None:
+    wanting(health, "mine").failed("a", kinds=REFUSED, lasting=True)
+    clock.now = 10.0
+    probing = wanting(health, "mine")
+    assert probing.choose() == "a"
+    probing.failed("a", kinds=("401", "refused"), lasting=True)
+    assert health.breaker("stt", "a", "mine").retry_at == -math.inf
+    clock.now = 20.0
+    assert wanting(health, "mine").choose() == "a"
+    assert health.circuits() == {("stt", "a", ""): Circuit.HALF_OPEN, ("stt", "a", "mine"): Circuit.HALF_OPEN}
+
+
+def test_when_all_are_away_it_is_the_one_whose_later_circuit_may_be_tried_soonest(health: Health, clock: Clock) -> None:
+    open_it(health, "a")
+    clock.now = 1.0
+    open_it(health, "b")
+    clock.now = 2.0
+    wanting(health, "mine").failed("a", kinds=REFUSED, lasting=True)
+    assert wanting(health, "theirs").choose() == "a"
+    assert wanting(health, "mine").choose() == "b"
+
+
 # ── calls that come and go ────────────────────────────────────────────────────────────────────────────────────────────
+
+# A circuit, by name and choice.
+Key: TypeAlias = tuple[str, str]
 
 
 @attrs.define(eq=False)
@@ -221,11 +341,23 @@ class Life:
 
     providers: Providers
     name: str
+    choice: str
     of_use: bool = False
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        return keys(self.name, self.choice)
 
 
 NAMES = ("a", "b")
+CHOICES = ("", "x", "y")
+KEYS = tuple(product(NAMES, CHOICES))
 PREFERENCES = (("a", "b"), ("b", "a"), ("a",))
+FAILURES = (("down",), ("401", "refused"), ("404", "refused"))
+
+
+def keys(name: str, choice: str) -> Sequence[Key]:
+    return tuple(dict.fromkeys([(name, ""), (name, choice)]))
 
 
 class Calls(RuleBasedStateMachine):
@@ -234,44 +366,55 @@ class Calls(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock, self.policy = Clock(), POLICY
-        self.changes: list[tuple[str, Circuit]] = []
+        self.changes: list[tuple[str, str, Circuit]] = []
         self.health = Health(policy=POLICY, clock=self.clock, changed=lambda _, *change: self.changes.append(change))
         self.lives: list[Life] = []
-        # The life that probes each provider, and until when it counts.
-        self.probes: dict[str, tuple[Life, float]] = {}
-        # Not before: by provider, while its circuit is not closed.
-        self.away_until: dict[str, float] = {}
+        # The life that probes each circuit, and until when it counts.
+        self.probes: dict[Key, tuple[Life, float]] = {}
+        # Not before: by circuit, while it is not closed.
+        self.away_until: dict[Key, float] = {}
 
-    def circuit(self, name: str) -> Circuit:
-        return self.health.breaker("stt", name).circuit
+    def breaker(self, key: Key) -> Breaker:
+        return self.health.breaker("stt", *key)
+
+    def circuit(self, key: Key) -> Circuit:
+        return self.breaker(key).circuit
 
     def one_of_them(self, whose: int) -> Life | None:
         return self.lives[whose % len(self.lives)] if self.lives else None
 
-    def is_gone(self, life: Life) -> bool:
-        """Take a life off the account; whether it was the probe."""
+    def gone(self, life: Life) -> set[Key]:
+        """Take a life off the account; return which circuits it was the probe of."""
         self.lives.remove(life)
-        probe = life.name in self.probes and self.probes[life.name][0] is life
-        if probe:
-            del self.probes[life.name]
-        return probe
+        probed = {key for key in life.keys if key in self.probes and self.probes[key][0] is life}
+        for key in probed:
+            del self.probes[key]
+        return probed
+
+    def has_handed_back(self, key: Key) -> None:
+        assert self.circuit(key) is Circuit.OPEN
+        assert self.breaker(key).lets_through(self.clock.now)  # the place is free, at once
+        self.away_until[key] = -math.inf
+        event("a probe that was handed back")
 
     @initialize(name=st.sampled_from(NAMES))
     def one_is_away(self, name: str) -> None:
         open_it(self.health, name)
-        self.away_until[name] = self.health.breaker("stt", name).retry_at
+        self.away_until[name, ""] = self.breaker((name, "")).retry_at
 
     @rule(
         after_s=st.sampled_from((0.0, 0.5, 10.0, 20.0, 40.0)),
         names=st.sampled_from(PREFERENCES),
+        choice=st.sampled_from(CHOICES),
         without=st.sampled_from(((), (), ("a",))),
     )
-    def begins(self, after_s: float, names: tuple[str, ...], without: tuple[str, ...]) -> None:
+    def begins(self, after_s: float, names: tuple[str, ...], choice: str, without: tuple[str, ...]) -> None:
         self.clock.now += after_s
-        now, providers = self.clock.now, self.health.of("stt", names)
+        now, providers = self.clock.now, wanting(self.health, choice, *names)
         left = [each for each in names if each not in without]
-        was = {each: self.circuit(each) for each in NAMES}
-        may = [each for each in left if was[each] is Circuit.CLOSED or now >= self.away_until[each]]
+        was = {key: self.circuit(key) for key in KEYS}
+        free = {key for key in KEYS if was[key] is Circuit.CLOSED or now >= self.away_until[key]}
+        may = [each for each in left if free.issuperset(keys(each, choice))]
         assert providers.any_well(without=without) == bool(may)
         assert providers.any_left(without=without) == bool(left)
         chosen = providers.choose(without=without)
@@ -280,68 +423,68 @@ class Calls(RuleBasedStateMachine):
             return
         assert chosen is not None
         assert chosen == may[0] if may else chosen in left
-        life = Life(providers, chosen)
+        life = Life(providers, chosen, choice)
         self.lives.append(life)
-        if may and was[chosen] is not Circuit.CLOSED:
-            assert self.circuit(chosen) is Circuit.HALF_OPEN
-            assert chosen not in self.probes or now >= self.probes[chosen][1]  # one at a time
-            self.away_until[chosen] = self.health.breaker("stt", chosen).retry_at
-            assert self.away_until[chosen] > now
-            self.probes[chosen] = life, self.away_until[chosen]
-            event("a probe")
-        else:
-            assert {each: self.circuit(each) for each in NAMES} == was  # nobody else's place is taken
+        for key in free.intersection(life.keys):
+            if was[key] is not Circuit.CLOSED:
+                assert self.circuit(key) is Circuit.HALF_OPEN
+                assert key not in self.probes or now >= self.probes[key][1]  # one at a time
+                self.away_until[key] = self.breaker(key).retry_at
+                assert self.away_until[key] > now
+                self.probes[key] = life, self.away_until[key]
 
     @rule(whose=st.integers(0, 5))
     def is_of_use(self, whose: int) -> None:
         life = self.one_of_them(whose)
         if life is None or life.of_use:
             return
-        was = self.circuit(life.name)
+        was_well = life.providers.is_well(life.name)
+        assert was_well == all(self.circuit(key) is Circuit.CLOSED for key in life.keys)
         life.of_use = True
-        assert life.providers.useful(life.name) == (was is not Circuit.CLOSED)
-        assert self.circuit(life.name) is Circuit.CLOSED
-        assert self.health.breaker("stt", life.name).failures == 0
-        self.probes.pop(life.name, None)
-        self.away_until.pop(life.name, None)
+        assert life.providers.useful(life.name) is not was_well
+        for key in life.keys:
+            assert self.circuit(key) is Circuit.CLOSED
+            assert self.breaker(key).failures == 0
+            self.probes.pop(key, None)
+            self.away_until.pop(key, None)
 
-    @rule(whose=st.integers(0, 5), lasting=st.booleans())
-    def fails(self, whose: int, lasting: bool) -> None:
+    @rule(whose=st.integers(0, 5), lasting=st.booleans(), kinds=st.sampled_from(FAILURES))
+    def fails(self, whose: int, lasting: bool, kinds: Sequence[str]) -> None:
         life = self.one_of_them(whose)
         if life is None:
             return
-        was, probe = self.health.breaker("stt", life.name), self.is_gone(life)
+        was, probed = {key: self.breaker(key) for key in KEYS}, self.gone(life)
         if life.of_use:
             return
-        life.providers.failed(life.name, lasting=lasting)
-        now = self.health.breaker("stt", life.name)
-        if was.circuit is Circuit.CLOSED:
-            opens = lasting or was.failures + 1 >= self.policy.failures
+        life.providers.failed(life.name, kinds=kinds, lasting=lasting)
+        concerned = (life.name, life.choice if "404" in kinds else "")
+        now = self.breaker(concerned)
+        if was[concerned].circuit is Circuit.CLOSED:
+            opens = lasting or was[concerned].failures + 1 >= self.policy.failures
             assert now.circuit is (Circuit.OPEN if opens else Circuit.CLOSED)
         else:
-            assert (now == was) != probe
-            assert not probe or now.circuit is Circuit.OPEN
-        if now.circuit is Circuit.OPEN and now != was:
+            assert (now == was[concerned]) != (concerned in probed)
+            assert concerned not in probed or now.circuit is Circuit.OPEN
+        if now.circuit is Circuit.OPEN and now != was[concerned]:
             away_s = now.retry_at - self.clock.now
             assert self.policy.open_s <= away_s <= self.policy.longest_open_s
-            self.away_until[life.name] = now.retry_at
+            self.away_until[concerned] = now.retry_at
+        for key in probed - {concerned}:
+            self.has_handed_back(key)
+        assert all(self.breaker(key) == was[key] for key in KEYS if key != concerned and key not in probed)
 
     @rule(whose=st.integers(0, 5))
     def is_ended(self, whose: int) -> None:
         life = self.one_of_them(whose)
         if life is None:
             return
-        was, probe = self.health.breaker("stt", life.name), self.is_gone(life)
+        was, probed = {key: self.breaker(key) for key in KEYS}, self.gone(life)
         if life.of_use:
             return
         life.providers.released(life.name)
-        if probe:
-            assert self.circuit(life.name) is Circuit.OPEN
-            assert self.health.of("stt", (life.name,)).any_well()  # the place is free, at once
-            self.away_until[life.name] = -math.inf
-            event("a probe that was handed back")
-        else:
-            assert self.health.breaker("stt", life.name) == was
+        for key in probed:
+            self.has_handed_back(key)
+        assert all(self.breaker(key) == was[key] for key in KEYS if key not in probed)
 
     @rule(failures=st.integers(1, 3), open_s=st.sampled_from((1.0, 10.0)))
     def the_policy_changes(self, failures: int, open_s: float) -> None:
@@ -352,21 +495,26 @@ class Calls(RuleBasedStateMachine):
 
     @invariant()
     def a_circuit_is_half_open_exactly_while_somebody_probes(self) -> None:
-        for name in NAMES:
-            assert (self.circuit(name) is Circuit.HALF_OPEN) == (name in self.probes)
+        for key in KEYS:
+            assert (self.circuit(key) is Circuit.HALF_OPEN) == (key in self.probes)
 
     @invariant()
     def every_change_was_told(self) -> None:
-        told = dict.fromkeys(NAMES, Circuit.CLOSED)
-        for name, circuit_now in self.changes:
-            assert told[name] is not circuit_now
-            told[name] = circuit_now
-        assert told == {name: self.circuit(name) for name in NAMES}
+        told = dict.fromkeys(KEYS, Circuit.CLOSED)
+        for name, choice, circuit_now in self.changes:
+            assert told[name, choice] is not circuit_now
+            told[name, choice] = circuit_now
+        assert told == {key: self.circuit(key) for key in KEYS}
 
     @invariant()
     def nobody_is_away_for_ever(self) -> None:
-        for name in NAMES:
-            assert self.health.breaker("stt", name).retry_at <= self.clock.now + POLICY.longest_open_s
+        for key in KEYS:
+            assert self.breaker(key).retry_at <= self.clock.now + POLICY.longest_open_s
+
+    @invariant()
+    def who_is_well_is_let_through(self) -> None:
+        for key in KEYS:
+            assert self.circuit(key) is not Circuit.CLOSED or self.breaker(key).retry_at == -math.inf
 
 
 Calls.TestCase.settings = settings(max_examples=100, stateful_step_count=40)

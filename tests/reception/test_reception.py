@@ -20,7 +20,7 @@ from engine.actors.agent import Agent
 from engine.loop import Kind, Remedy, StepRaised
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.conversation import AgentSaid, CallerSaid
-from engine.messages.errors import ConfigError, ProviderDown
+from engine.messages.errors import ConfigError, ProviderDown, ProviderRefused
 from engine.messages.model import ModelEnded, ModelText, ModelToolCall
 from engine.messages.supervision import Tick
 from engine.messages.turns import TurnEnded
@@ -39,7 +39,7 @@ from engine.storage.runner import inline
 from engine.storage.store import Store
 from engine.tools.businesses import Businesses
 from simulators.virtual.phone import VirtualPhone
-from simulators.virtual.vendors import ToneVad, VirtualModel, VirtualRecogniser, VirtualVoice, spoken_text
+from simulators.virtual.vendors import Door, ToneVad, VirtualModel, VirtualRecogniser, VirtualVoice, spoken_text
 
 T = TypeVar("T")
 
@@ -120,12 +120,14 @@ def team(tenant: Tenant) -> Team:
 
 
 @asynccontextmanager
-async def answered(reception: Reception, phone: Line, call_sid: str = SID) -> AsyncIterator[trio.CancelScope]:
+async def answered(
+    reception: Reception, phone: Line, call_sid: str = SID, tenant: str = "clinic"
+) -> AsyncIterator[trio.CancelScope]:
     """Serve a phone's call while the body runs, and to its end. Gives the scope of the answering."""
     async with trio.open_nursery() as nursery:
         await nursery.start(phone.run)
         async with trio.open_nursery() as calls:
-            calls.start_soon(reception.answer, phone, ticket(call_sid))
+            calls.start_soon(reception.answer, phone, ticket(call_sid, tenant))
             yield calls.cancel_scope
         nursery.cancel_scope.cancel()
 
@@ -248,6 +250,71 @@ async def test_a_tenants_own_limits_count_before_the_engines(
     goodbye_s = len(spoken_text(TENANT.texts.stopping)[0]) / 8000
     assert 12.0 + goodbye_s < trio.current_time() < 12.0 + goodbye_s + 1.0
     assert rows(tmp_path) == [(SID, "longest_call_s")]
+
+
+# ── a vendor that two businesses share ────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define
+class Entrance(Door):
+    """A vendor's door that one business comes to. refused: by which code it is; empty: it is let in."""
+
+    whose: str = ""
+    came: list[str] = attrs.field(factory=list)
+    refused: str = ""
+
+    async def passed(self, after_s: float) -> None:
+        self.came.append(self.whose)
+        await super().passed(after_s)
+        if self.refused:
+            raise ProviderRefused("not for you", code=self.refused)
+
+
+@pytest.mark.parametrize("work", ["stt", "tts"])
+@pytest.mark.parametrize(
+    ("code", "came"),
+    [("404", ["clinic", "shop", "clinic", "shop"]), ("401", ["clinic", "clinic"])],
+    ids=["a choice", "the account"],
+)
+async def test_what_a_vendor_refuses_to_one_business_keeps_it_from_no_other_unless_it_is_the_account(
+    work: str, code: str, came: list[str], reception: Reception, autojump_clock: MockClock
+) -> None:
+    is_account = code == "401"
+    shop = attrs.evolve(TENANT, id="shop", default=False, numbers=("+15550100003",), language="fr")
+    seen: list[str] = []
+
+    def served(tenant: Tenant, refused: str) -> Team:
+        door, both = Entrance(whose=tenant.id, came=seen, refused=refused), team(tenant)
+        ear = VirtualRecogniser(vendor="deepgram", door=door)
+        voice = VirtualVoice(vendor="elevenlabs", voice=f"of {tenant.id}", door=door)
+        if work == "stt":
+            return attrs.evolve(both, recognisers=(ear, VirtualRecogniser(vendor="local")))
+        return attrs.evolve(both, voices=(voice, VirtualVoice(vendor="local")))
+
+    reception.tenants = {"clinic": TENANT, "shop": shop}
+    reception.teams = {"clinic": served(TENANT, code), "shop": served(shop, "")}
+    with capture_logs() as logs:
+        # Its circuit opens; after 15 s the clinic tries again, in vain.
+        for number, (tenant, after_s) in enumerate(
+            [("clinic", 0), ("shop", 0), ("clinic", 0), ("clinic", 9), ("shop", 0)]
+        ):
+            await trio.sleep(after_s)
+            sid = f"CA{number:032d}"
+            phone = line(CONNECTED, start(call_sid=sid))
+            async with answered(reception, phone, sid, tenant):
+                await trio.sleep(2.0)
+                phone.say(["good"])
+                await trio.sleep(4.0)
+                phone.hang_up()
+            assert phone.words()[-3:] == ["you", "said", "good"]
+    assert seen == came
+    vendor, choice = ("deepgram", "en") if work == "stt" else ("elevenlabs", "of clinic, en")
+    told = [(each["work"], each["vendor"], each["choice"]) for each in logs if each["event"] == "vendor_circuit"]
+    assert set(told) == {(work, vendor, "" if is_account else choice)}
+    gauge = reception.metrics.registry.get_sample_value(
+        "holdfast_vendor_circuit_open", {"work": work, "vendor": vendor}
+    )
+    assert gauge == (1 if is_account else None)
 
 
 # ── lines that are no calls ───────────────────────────────────────────────────────────────────────────────────────────

@@ -410,7 +410,7 @@ async def really(plan: Plan, log: list[Line]) -> tuple[str, dict[str, Circuit], 
     health = Health(
         policy=HealthPolicy(failures=plan.failures, open_s=OPEN_S, longest_open_s=LONGEST_OPEN_S, factor=plan.factor),
         clock=trio.current_time,
-        changed=lambda _, name, circuit: changes.append((name, circuit)),
+        changed=lambda _, name, __, circuit: changes.append((name, circuit)),
     )
     actors = {part.id: Actor(plan, index) for index, part in enumerate(plan.parts)}
 
@@ -472,7 +472,7 @@ async def really(plan: Plan, log: list[Line]) -> tuple[str, dict[str, Circuit], 
         except GaveUpError as error:
             outcome = "gave up, exhausted" if "exhausted" in error.kinds else "gave up"
         nursery.cancel_scope.cancel()
-    return outcome, {name: each for (_, name), each in health.circuits().items()}, changes
+    return outcome, {name: each for (_, name, _), each in health.circuits().items()}, changes
 
 
 # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -178,7 +178,7 @@ async def test_the_death_of_a_life_that_was_of_use_says_nothing_of_the_next(
         await trio.sleep(0.15)
         nursery.cancel_scope.cancel()
     assert used(rig) == ["a"] * 6
-    assert rig.health.circuits().get(("stt", "a"), Circuit.CLOSED) is Circuit.CLOSED
+    assert rig.health.circuits().get(("stt", "a", ""), Circuit.CLOSED) is Circuit.CLOSED
 
 
 async def test_one_probe_brings_it_back_for_all(autojump_clock: trio.testing.MockClock) -> None:
