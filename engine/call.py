@@ -352,6 +352,7 @@ class Call:
         self.errands = Errands(
             models=plan.models,
             health=plan.health,
+            reasons=plan.cores.agent.policy.reasons,
             tools=plan.tools,
             prompt=plan.prompt,
             endings=plan.endings,
@@ -445,6 +446,7 @@ class Call:
         for name, supervisor in self.actors.items():
             supervisor.change_policy(self._policy_of(name))
         self._patience.deadline = min(self._patience.deadline, self.opened_at + policy.longest_s)
+        self.errands.reasons = agent_policy.reasons
         self.tell("call", PolicyChanged(policy=agent_policy))
 
     def counts(self) -> dict[str, int]:

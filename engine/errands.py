@@ -3,7 +3,7 @@
 Which model is asked is decided here, where it is known who is well; whether another is asked, by the Agent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -11,11 +11,11 @@ import attrs
 import structlog
 import trio
 
-from engine.actors.agent import END_CALL, TRANSFER
+from engine.actors.agent import END_CALL, SILENT, TRANSFER
 from engine.health import Health, Providers
 from engine.messages.errors import EngineBug
 from engine.messages.model import AskModel, CallTool, CancelModel, ModelAsked, ModelFailed, ModelUsage, ToolReturned
-from engine.policy import kinds_of
+from engine.policy import REASONS, Answer, answer_to, kinds_of
 from engine.providers.contract import Model, ModelEvent, ModelRequest, Tools, ToolSchema
 from engine.supervisor import (
     TEMPORARY,
@@ -62,13 +62,16 @@ class _Request:
 class Errands:
     """What is under way for the agent, each errand a temporary child of one supervisor.
 
-    models: in order of preference; each name once. health: what the process knows of them.
+    models: in order of preference; each name once. health: what the process knows of them. All tenants ask the same of
+        each, so what it refuses concerns it as a whole.
+    reasons: what the Agent does about a kind of failure; what it does not try again is lasting.
     endings: the engine's own tools, after the tenant's.
     tell_agent, tell_result: put a model's events, a tool's results, into the Agent's mailbox.
     """
 
     models: tuple[Model, ...]
     health: Health = attrs.field(factory=Health)
+    reasons: Mapping[str, Answer] = REASONS
     tools: Tools
     prompt: str
     endings: tuple[ToolSchema, ...] = (END_CALL_TOOL,)
@@ -145,7 +148,7 @@ class Errands:
         self.log.warning("model_stalled", request=name, vendor=request.model.vendor)
         self.watch.metrics.vendor_failed(request.model.vendor, "request", "slow")
         if not request.of_use:
-            request.providers.failed(request.model.vendor)
+            self._blame(request, SILENT)
 
     def _forget_unbegun(self, name: str) -> None:
         """Forget a request that was cancelled before its task began: of its end nobody is told."""
@@ -204,8 +207,13 @@ class Errands:
 
     def _judge(self, request: _Request, event: SupervisionEvent) -> None:
         """Let the process know what the end of a request says about its model."""
-        kinds = set(kinds_of(event.error)) if isinstance(event, ChildFailed) else set()
-        if isinstance(event, ChildFailed) and not request.of_use and not kinds & OF_THE_REQUEST:
-            request.providers.failed(request.model.vendor, lasting="refused" in kinds)
+        kinds = kinds_of(event.error) if isinstance(event, ChildFailed) else ()
+        if kinds and not request.of_use and OF_THE_REQUEST.isdisjoint(kinds):
+            self._blame(request, kinds)
         else:
             request.providers.released(request.model.vendor)
+
+    def _blame(self, request: _Request, kinds: Sequence[str]) -> None:
+        """Count a failure of these kinds against a request's model."""
+        lasting = answer_to(kinds, self.reasons) is not Answer.RESTART
+        request.providers.failed(request.model.vendor, kinds=kinds, lasting=lasting)

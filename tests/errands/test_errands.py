@@ -27,6 +27,7 @@ from engine.messages.model import (
     ModelUsage,
     ToolReturned,
 )
+from engine.policy import Answer
 from engine.providers.contract import ModelEvent, ModelRequest, ToolSchema
 
 SAID = (CallerSaid(turn=1, text="hello"),)
@@ -344,6 +345,37 @@ async def test_a_refusal_speaks_against_the_model_unless_it_is_of_this_one_conve
         async with serving(Rig(Of())) as rig:
             rig.ask("r1")
             await trio.sleep(1.0)
+    assert rig.health.breaker("llm", "slow").circuit is circuit
+
+
+@pytest.mark.parametrize(
+    ("error", "reasons", "circuit"),
+    [
+        (ProviderRefused("no key", code="401"), {"401": Answer.RESTART, "refused": Answer.NEXT}, Circuit.CLOSED),
+        (ProviderRefused("no key", code="401"), {"401": Answer.END}, Circuit.OPEN),
+        (ProviderRefused("no key", code="401"), {}, Circuit.CLOSED),
+        (ProviderDown("overloaded", code="529"), {"529": Answer.NEXT}, Circuit.OPEN),
+        (ProviderDown("overloaded", code="529"), {"down": Answer.RESTART}, Circuit.CLOSED),
+        (ProviderRefused("too long", code="413"), {"413": Answer.NEXT}, Circuit.CLOSED),
+        (None, {"slow": Answer.NEXT}, Circuit.OPEN),
+        (None, {}, Circuit.CLOSED),
+    ],
+)
+async def test_what_is_not_asked_again_has_given_its_model_up_for_all(
+    error: ProviderError | None, reasons: Mapping[str, Answer], circuit: Circuit, autojump_clock: MockClock
+) -> None:
+    class Of(Refusing):
+        pass
+
+    Of.error = error or ProviderDown("")
+    with capture_logs():
+        async with serving(Rig(Of() if error else SlowModel())) as rig:
+            rig.errands.reasons = reasons
+            rig.ask("r1")
+            await trio.sleep(0.5)
+            if error is None:
+                rig.errands.put(CancelModel(request="r1", stalled=True))
+            await trio.sleep(0.5)
     assert rig.health.breaker("llm", "slow").circuit is circuit
 
 

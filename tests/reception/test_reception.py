@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 from trio.testing import MockClock
 
 from engine import reception as reception_module
-from engine.actors.agent import Agent
+from engine.actors.agent import Agent, AgentPolicy
 from engine.loop import Kind, Remedy, StepRaised
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.conversation import AgentSaid, CallerSaid
@@ -24,6 +24,7 @@ from engine.messages.errors import ConfigError, ProviderDown, ProviderRefused
 from engine.messages.model import ModelEnded, ModelText, ModelToolCall
 from engine.messages.supervision import Tick
 from engine.messages.turns import TurnEnded
+from engine.policy import Answer
 from engine.providers.contract import ModelEvent, ModelRequest, Seam, VoiceAsk, VoiceEvent
 from engine.reception import CONNECTING, DUMPS_A_CALL, START_S, Dumps, Reception, Team
 from engine.settings import (
@@ -174,6 +175,34 @@ async def test_a_call_on_the_line_obeys_a_new_policy_at_its_next_failure(
         phone.hang_up()
     assert rows(tmp_path) == [(SID, ended)]
     assert ("good" in phone.words()) == reloaded
+
+
+async def test_a_call_on_the_line_obeys_new_reasons_wherever_a_model_is_judged(
+    reception: Reception, autojump_clock: MockClock
+) -> None:
+    def asking(answer: Answer) -> Settings:
+        return Settings(agent=AgentPolicy(reasons={"529": answer}))
+
+    reception.teams = {
+        "clinic": Team(
+            recognisers=(VirtualRecogniser(vendor="local"),),
+            voices=(VirtualVoice(vendor="local"),),
+            models=(VirtualModel(answer=lambda text: f"you said {text}", vendor="local"),),
+            vad=ToneVad,
+            clips={},
+        )
+    }
+    reception.settings = asking(Answer.NEXT)
+    phone = Line()
+    async with answered(reception, phone):
+        await trio.sleep(1.0)
+        call = reception.calls[SID]
+        for answer in (Answer.NEXT, Answer.END):
+            judged = (call.cells["agent"].core.policy.reasons["529"], call.errands.reasons["529"])
+            assert judged == (answer, answer)
+            reception.reload(asking(Answer.END), reception.tenants)
+            await trio.sleep(0.1)
+        phone.hang_up()
 
 
 # ── a call ────────────────────────────────────────────────────────────────────────────────────────────────────────────
