@@ -110,17 +110,18 @@ class Loop:
     async def next_message(self) -> None:
         """Wait for a message in hand or for the deadline; one checkpoint at least."""
         self.cell.take_nowait()
-        if self.cell.in_hand is None and self.cell.deadline == NEVER:
+        if self.cell.in_hand is not None:
+            await trio.lowlevel.checkpoint()  # others run between two steps; who waits has let them
+        elif self.cell.deadline == NEVER:
             await self.cell.take()
-        elif self.cell.in_hand is None:
+        else:
             # The next float: the sum may be rounded down, and by the cell's clock it would not be due then.
             with trio.move_on_at(math.nextafter(self.opened_at + self.cell.deadline, math.inf)):
                 await self.cell.take()
         await self.woken()
 
     async def woken(self) -> None:
-        """Let others run between two steps."""
-        await trio.lowlevel.checkpoint()
+        """Before each step, when there is something to do."""
 
     def step(self) -> None:
         """Take one step with the message in hand, or a tick if that was due before the message came."""

@@ -37,10 +37,10 @@ class FaultyLoop(Loop):
     injector: Injector | None = None
 
     async def woken(self) -> None:
-        """Let others run between two steps; longer if a fault says so."""
+        """Wait as long as a fault says; who is killed dies here, with the message in hand."""
         if self.injector is not None:
             await self.injector.woken(self.cell.name)
-        await super().woken()
+            await trio.lowlevel.checkpoint()
 
     def compute(self, kind: Kind, message: object, now: float) -> tuple[Core, float, list[tuple[Port, object]]]:
         """Compute the step unless a fault says otherwise."""
