@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from hypercorn.typing import (
     ASGIVersions,
     ConnectionState,
     LifespanState,
+    Scope,
 )
 from hypercorn.utils import LifespanFailureError, parse_socket_addr, repr_socket_addr
 from wsproto.connection import Connection
@@ -281,7 +282,7 @@ class _Connection(TCPServer):
         try:
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
-            async with TaskGroup() as self._task_group:
+            async with _Tasks() as self._task_group:
                 http = _Http1(
                     self.app,
                     self.config,
@@ -341,6 +342,29 @@ class _Connection(TCPServer):
             # Hypercorn would tell the app from here, in the task that sends: waiting for ever when the app's queue is
             # full, losing the news when that task is cancelled. The reader will tell it: its socket is closed.
             self._transport.abort()
+
+
+class _Tasks(TaskGroup):
+    """Hypercorn's tasks of a connection."""
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Start the app; return what tells it of an event, at once where there is room: each read gives way anyway."""
+        put = await super().spawn_app(app, config, scope, send)
+        channel: trio.MemorySendChannel[ASGIReceiveEvent] = put.__self__  # type: ignore[attr-defined]  # its `send`
+
+        async def tell(event: ASGIReceiveEvent) -> None:
+            try:
+                channel.send_nowait(event)
+            except trio.WouldBlock:
+                await put(event)
+
+        return tell
 
 
 class _Http1(H11Protocol):
