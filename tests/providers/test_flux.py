@@ -713,9 +713,20 @@ async def test_nothing_is_asked_before_the_vendor_says_that_it_is_connected(auto
     async with calling(vendor) as call:
         await trio.sleep(9.9)
         assert not call.seam.opened_at
-        await vendor.say({"type": "Weather"}, info("Update", 0, 0.0), {"type": "Connected", "request_id": "r"})
+        await vendor.say(
+            {"type": "Weather"},
+            info("Update", 0, 0.0, words="none", number=5),
+            "no json",
+            {"type": "Connected", "request_id": "r"},
+        )
         assert len(call.seam.opened_at) == 1
-        assert call.seam.refusals == ["message 'TurnInfo' came before 'Connected'"]
+        early, broken = call.seam.refusals
+        assert early.split("; ")[::2] == [
+            "message has number 5",
+            "field 'words' is 'none'",
+            "message 'TurnInfo' came before 'Connected'",
+        ]
+        assert broken == "message is not json: 'no json'"
 
 
 @pytest.mark.parametrize("by_check", [True, False])
@@ -1000,8 +1011,23 @@ async def test_numbers_that_are_missing_are_not_missed(autojump_clock: MockClock
         await call.speak(2.0)
         for each in (info("StartOfTurn", 0, 1.0, ONE), info("EndOfTurn", 0, 2.0, ONE, TWO)):
             await call.vendor.say(json.dumps(each))
+        await call.vendor.say(info("Update", 1, 2.0, number=3))  # whether the others had theirs, nobody knows
         assert call.seam.finals == ["One two"]
         assert not call.seam.refusals
+
+
+async def test_a_message_is_counted_once_however_much_is_wrong_with_it(autojump_clock: MockClock) -> None:
+    async with calling() as call:
+        await call.speak(2.0)
+        await call.vendor.say(info("EndOfTurn", 7, 1.0, TWO, ONE, number=9))
+        (why,) = call.seam.refusals
+        assert why.split("; ")[::2] == [
+            "message has number 9",
+            "field 'words.1.start' is 0.5",
+            "turn 7 follows turn 0",
+        ]
+        await call.vendor.say(info("EndOfTurn", 0, 1.0, ONE))
+        assert len(call.seam.refusals) == 1
 
 
 async def test_nonsense_is_told_of_and_the_call_goes_on(autojump_clock: MockClock) -> None:

@@ -119,7 +119,7 @@ class FluxRecogniser:
             connected = await stream.connected()
             _log.info("deepgram opened", request_id=connected.request_id, model=self.model)
             seam.opened(aligned=True)
-            for why in stream.flaws:
+            for why in stream.early:
                 seam.refused(why)
             await _Session(seam, stream, self._habit).run()
 
@@ -164,10 +164,14 @@ def _within(name: str, value: float, least: float, most: float) -> None:
 
 @attrs.define(eq=False)
 class _Stream:
-    """A socket whose messages are numbered. flaws: what was wrong with those that were read, and is not told yet."""
+    """A socket whose messages are numbered.
+
+    flaws: what is wrong with the message that was read last. early: with each of those before Connected.
+    """
 
     socket: VendorSocket
     flaws: list[str] = attrs.field(factory=list)
+    early: list[str] = attrs.field(factory=list)
     # The number of the next message; None: any.
     _next: int | None = None
 
@@ -182,7 +186,14 @@ class _Stream:
                     raise _failed(message)
                 if isinstance(message, TurnInfo):
                     self.flaws.append("message 'TurnInfo' came before 'Connected'")
+                if self.flaws:
+                    self.early.append(self.flaw)
         raise ProviderSlow(f"deepgram was not ready {_CONNECTED_S:g} s after it opened the connection")
+
+    @property
+    def flaw(self) -> str:
+        """All that is wrong with the message that was read last, in one text: a message is counted once."""
+        return "; ".join(self.flaws)
 
     async def receive(self) -> Message | None:
         """Return the next message; None for one that means nothing to us, or nothing at all: `flaws` says why then.
@@ -193,16 +204,16 @@ class _Stream:
             text = await self.socket.receive()
         except SocketClosed as closed:
             raise explained(closed) from None
+        self.flaws.clear()
         try:
             numbered = flux_wire.read(text, longest=_POLICY.longest_message_bytes)
         except WireError as error:
             self.flaws.append(str(error))
             self._next = None  # whether it had a number, nobody knows
             return None
-        if numbered.sequence is not None:
-            if self._next not in {None, numbered.sequence}:
-                self.flaws.append(f"message has number {numbered.sequence}; {self._next} allowed")
-            self._next = numbered.sequence + 1
+        if numbered.sequence is not None and self._next not in {None, numbered.sequence}:
+            self.flaws.append(f"message has number {numbered.sequence}; {self._next} allowed")
+        self._next = None if numbered.sequence is None else numbered.sequence + 1
         if isinstance(numbered.message, TurnInfo) and numbered.message.flaw:
             self.flaws.append(numbered.message.flaw)
         return numbered.message
@@ -335,9 +346,8 @@ class _Session:
                 self._complaints += 1
                 if self._complaints <= _MOST_LOGGED:
                     _log.warning("deepgram complained", text=text)
-        for why in self._stream.flaws:
-            self._seam.refused(why)
-        self._stream.flaws.clear()
+        if self._stream.flaws:
+            self._seam.refused(self._stream.flaw)
         self._listening = False
         for each in told:
             await self._seam.emit(each)
