@@ -6,11 +6,12 @@ form names are of no concern. What the engine bears beyond the documents is said
 
 import base64
 import binascii
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 Form: TypeAlias = "Callable[[Any], bool] | Mapping[str, Form]"
 
@@ -174,14 +175,14 @@ def _in_time(stream_s: float, sent_s: float) -> Verdict:
     return Verdict.BROKEN if stream_s > sent_s + _AHEAD_S else Verdict.SOUND
 
 
-def _are_words(words: Any, least_s: float, most_s: float) -> bool:
-    """Whether they are in order, and in their window."""
+def _are_words(words: Any, least_s: float, most_s: float, names: tuple[str, ...] = ("punctuated_word", "word")) -> bool:
+    """Whether they are in order, and in their window. names: of a word's text; the first that has one counts."""
     if words is None:
         return True
     if not isinstance(words, list):
         return False
     for word in words:
-        named = "punctuated_word" if isinstance(word, dict) and word.get("punctuated_word") else "word"
+        named = next((name for name in names if isinstance(word, dict) and word.get(name)), names[-1])
         if not fits(word, {named: text, "start": number(max(0.0, least_s), most_s)}):
             return False
         if not number(word["start"], most_s)(word.get("end")):
@@ -204,6 +205,73 @@ def of_deepgram(message: str | bytes, sent_s: float) -> Verdict:
             return Verdict.SOUND if _in_time(found["last_word_end"], sent_s) is Verdict.SOUND else Verdict.EITHER
         case _:
             return Verdict.SOUND
+
+
+class Told(NamedTuple):
+    """What may become of a message of Flux's, and where that leaves the stream.
+
+    turn: the one that is open, or the next. number: the next message's; None where nobody can know.
+    """
+
+    verdict: Verdict
+    turn: int
+    number: int | None
+
+
+def of_flux(message: str | bytes, sent_s: float, turn: int, number: int | None) -> Told:
+    """Return what may become of a message in a stream of so much audio, at such a turn and number.
+
+    What is wrong with its number or its words costs neither its text nor its turn. Unknown types and events are sound.
+    """
+    found = None if isinstance(message, bytes) else tree(message, longest=LONGEST_OF_DEEPGRAM)
+    if found is None or not text(found.get("type")) or not maybe(count)(found.get("sequence_id")):
+        return Told(Verdict.BROKEN, turn, None)
+    own = None if found.get("sequence_id") is None else int(found["sequence_id"])
+    due = None if own is None else own + 1
+    verdict = Verdict.SOUND
+    match found["type"]:
+        case "Error":
+            return Told(Verdict.ENDS, turn, due)
+        case "TurnInfo" if not _is_turn_info(found):
+            return Told(Verdict.BROKEN, turn, None)
+        case "TurnInfo":
+            verdict, turn = _turned(found, sent_s, turn)
+    if verdict is Verdict.SOUND and None not in {own, number} and own != number:
+        verdict = Verdict.BROKEN
+    return Told(verdict, turn, due)
+
+
+def _is_turn_info(found: dict[str, Any]) -> bool:
+    seconds = number(0, _LONGEST_S)
+    form: Form = {
+        "event": text,
+        "turn_index": count,
+        "audio_window_start": seconds,
+        "audio_window_end": seconds,
+        "transcript": text,
+    }
+    return fits(found, form) and found["audio_window_start"] <= found["audio_window_end"]
+
+
+def _turned(found: dict[str, Any], sent_s: float, turn: int) -> tuple[Verdict, int]:
+    """A turn goes on, or the next one begins, whether or not it was said to. What is late and empty tells nothing."""
+    index, end_s = int(found["turn_index"]), found["audio_window_end"]
+    is_late = index < turn and not found["transcript"].strip()
+    timely = _in_time(end_s, sent_s)
+    if timely is Verdict.BROKEN or not (is_late or index in {turn, turn + 1}):
+        return Verdict.BROKEN, turn
+    if index >= turn:
+        turn = index + (found["event"] == "EndOfTurn")
+    words = found.get("words")
+    if isinstance(words, list):  # up to one without times there may be others
+        words = list(itertools.takewhile(_has_times, words))
+    if timely is Verdict.SOUND and not _are_words(words, 0.0, end_s + 1.0, ("word",)):
+        return Verdict.BROKEN, turn
+    return timely, turn
+
+
+def _has_times(word: Any) -> bool:
+    return not isinstance(word, dict) or not (word.get("start") is None or word.get("end") is None)
 
 
 # ── ElevenLabs ────────────────────────────────────────────────────────────────────────────────────────────────────────

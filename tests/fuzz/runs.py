@@ -1,11 +1,12 @@
 """Runs: so many broken messages of each wire, from a seed, beside a witness; what comes of them is in a tally."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 from trio.testing import MockClock
@@ -16,16 +17,26 @@ from tests.fuzz.rig import Tally, desk
 
 LINE: Final = "line"
 DEEPGRAM: Final = "deepgram"
+FLUX: Final = "flux"
 ELEVENLABS: Final = "elevenlabs"
 ANTHROPIC: Final = "anthropic"
 FORMS: Final = "forms"
 FRAMES: Final = "frames"
 
 
+Attacked: TypeAlias = Callable[[Tally, random.Random, Path, Mapping[str, int]], Awaitable[None]]
+
+
 def run(seed: int, totals: Mapping[str, Mapping[str, int]]) -> Tally:
     """Attack each wire that has totals: a number for each way of attacking it. Vendors and lines on a virtual clock."""
     tally = Tally()
-    virtual = {LINE: _on_line, DEEPGRAM: _at_deepgram, ELEVENLABS: _at_elevenlabs, ANTHROPIC: _at_claude}
+    virtual: dict[str, Attacked] = {
+        LINE: _on_line,
+        DEEPGRAM: partial(_on_socket, vendors.DeepgramVictim),
+        FLUX: partial(_on_socket, vendors.FluxVictim),
+        ELEVENLABS: partial(_on_socket, vendors.ElevenLabsVictim),
+        ANTHROPIC: _at_claude,
+    }
     loopback = {FORMS: _forms, FRAMES: _frames}
     with TemporaryDirectory() as folder:
         for name, each in totals.items():
@@ -45,17 +56,15 @@ async def _on_line(tally: Tally, dice: random.Random, folder: Path, totals: Mapp
         await twilio.before_start(made, tally, dice, totals["before start"])
 
 
-async def _at_deepgram(tally: Tally, dice: random.Random, folder: Path, totals: Mapping[str, int]) -> None:
+async def _on_socket(
+    victim_of: Callable[[trio.Nursery], vendors.Victim],
+    tally: Tally,
+    dice: random.Random,
+    folder: Path,
+    totals: Mapping[str, int],
+) -> None:
     async with trio.open_nursery() as nursery:
-        victim = vendors.DeepgramVictim(nursery)
-        async with desk(folder, tally, victim.team, vendors=nursery) as made:
-            await vendors.on_sockets(made, tally, dice, victim.attack(), totals["in calls"])
-        nursery.cancel_scope.cancel()
-
-
-async def _at_elevenlabs(tally: Tally, dice: random.Random, folder: Path, totals: Mapping[str, int]) -> None:
-    async with trio.open_nursery() as nursery:
-        victim = vendors.ElevenLabsVictim(nursery)
+        victim = victim_of(nursery)
         async with desk(folder, tally, victim.team, vendors=nursery) as made:
             await vendors.on_sockets(made, tally, dice, victim.attack(), totals["in calls"])
         nursery.cancel_scope.cancel()

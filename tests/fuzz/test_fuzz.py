@@ -10,6 +10,7 @@ from tests.fuzz import runs
 TOTALS = {
     runs.LINE: {"in calls": 500, "before start": 80},
     runs.DEEPGRAM: {"in calls": 200},
+    runs.FLUX: {"in calls": 200},
     runs.ELEVENLABS: {"in calls": 120},
     runs.ANTHROPIC: {"by hand": 150, "in turns": 8},
     runs.FORMS: {"forms": 200},

@@ -18,11 +18,21 @@ from engine.messages.model import ModelEnded, ModelText, ModelToolCall
 from engine.messages.recognition import Recognised
 from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.claude.stream import Reader, StreamBroken
+from engine.providers.deepgram import flux_wire as flux
 from engine.providers.deepgram import wire as deepgram
 from engine.providers.deepgram.hearing import Hearing
+from engine.providers.deepgram.turns import Turns
 from engine.providers.elevenlabs import wire as elevenlabs
 from engine.providers.elevenlabs.contexts import Contexts, Patience
-from tests.fuzz.forms import LONGEST_OF_DEEPGRAM, Verdict, is_sound_twilio, of_claude, of_deepgram, of_elevenlabs
+from tests.fuzz.forms import (
+    LONGEST_OF_DEEPGRAM,
+    Verdict,
+    is_sound_twilio,
+    of_claude,
+    of_deepgram,
+    of_elevenlabs,
+    of_flux,
+)
 from tests.fuzz.rig import is_named
 
 SID = "MZ" + "0" * 32
@@ -186,6 +196,72 @@ def check_recognised(heard: Recognised) -> None:
     assert 100.0 <= heard.covered_s <= 103.0
     assert all(100.0 <= word.start_s <= word.end_s <= 103.0 for word in heard.words)
     heard.text.encode()
+
+
+# ── Deepgram Flux ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FLUX = [
+    *("type", "sequence_id", "event", "turn_index", "audio_window_start", "audio_window_end", "transcript", "words"),
+    *("word", "start", "end", "code", "description"),
+]
+EVENTS = ["StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"]
+
+
+def flux_messages() -> st.SearchStrategy[str | bytes]:
+    times = st.floats(0, 4) | NUMBERS
+    turns = st.integers(0, 3) | NUMBERS | TEXTS
+    word = st.fixed_dictionaries({"word": TEXTS}, optional={"start": times | st.none(), "end": times | st.none()})
+    info = st.fixed_dictionaries(
+        {
+            "type": st.just("TurnInfo"),
+            "event": st.sampled_from(EVENTS) | TEXTS,
+            "turn_index": turns,
+            "audio_window_start": times,
+            "audio_window_end": times,
+            "transcript": TEXTS,
+        },
+        optional={"words": st.lists(word, max_size=3) | TEXTS, "sequence_id": turns | st.none()},
+    )
+    times_of_two = st.lists(st.floats(0, 2), min_size=4, max_size=4)
+    timed = (times_of_two | times_of_two.map(sorted)).map(
+        lambda at: [{"word": "so", "start": at[0], "end": at[1]}, {"word": "so", "start": at[2], "end": at[3]}]
+    )
+    plain: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+        {
+            "type": st.just("TurnInfo"),
+            "event": st.sampled_from(EVENTS),
+            "turn_index": st.integers(0, 3),
+            "audio_window_start": st.floats(0, 1),
+            "audio_window_end": st.floats(1, 3),
+            "transcript": st.sampled_from(["so so", "so", " "]),
+        },
+        optional={"words": timed},
+    )
+    kinds = ["TurnInfo", "Connected", "Error", "Warning"]
+    return (plain | plain | info).map(json.dumps) | messages_of(FLUX, kinds)
+
+
+@given(st.lists(flux_messages(), min_size=1, max_size=6))
+def test_what_flux_says_is_sound_or_refused_by_name(messages: list[str | bytes]) -> None:
+    turns, turn = Turns(), 0
+    turns.take(100.0, 3 * 8000)
+    turns.timeline.sent(3 * 8000)
+
+    def hear(message: str | bytes) -> None:
+        """As the session does, up to the event."""
+        read = flux.read(message, longest=LONGEST_OF_DEEPGRAM).message
+        if isinstance(read, flux.TurnInfo):
+            for event in turns.heard(read):
+                check_recognised(event)
+            if read.flaw:
+                raise WireError(read.flaw)
+
+    for message in messages:
+        told, refused = of_flux(message, 3.0, turn, None), error_of(hear, message) is not None
+        if told.verdict is Verdict.EITHER:
+            break  # and so may be its turn
+        assert refused is (told.verdict is Verdict.BROKEN)
+        turn = told.turn
 
 
 # ── ElevenLabs ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Vendors' messages, mangled, on the sockets of a call that is under way: Deepgram's and ElevenLabs'.
+"""Vendors' messages, mangled, on the sockets of a call that is under way: Deepgram's two and ElevenLabs'.
 
 The vendor is its strict simulator over a stream in memory; what is broken is sent between its own messages, as they
 are, by the connection's own hand. A session may die of it by a ProviderError; then the next call is the victim's.
@@ -8,29 +8,31 @@ import base64
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 import trio
 import trio_websocket
 
-from engine.providers.deepgram import DeepgramRecogniser
+from engine.providers.contract import Recogniser
+from engine.providers.deepgram import DeepgramRecogniser, FluxRecogniser
 from engine.providers.elevenlabs.voice import ElevenLabsVoice
-from engine.providers.socket import Address
+from engine.providers.socket import Address, Dial
 from engine.reception import Team
 from engine.settings import Tenant
-from simulators.deepgram import DeepgramSimulator, Listening
+from simulators.deepgram import DeepgramPolicy, DeepgramSimulator, FluxListening, FluxPolicy, Listening
 from simulators.elevenlabs import ElevenLabsPolicy, ElevenLabsSimulator, Speaking
 from simulators.virtual.vendors import VirtualModel
 from simulators.websocket import Conversation
-from tests.fuzz.forms import LONGEST_OF_DEEPGRAM, Verdict, of_deepgram, of_elevenlabs
+from tests.fuzz.forms import LONGEST_OF_DEEPGRAM, Verdict, of_deepgram, of_elevenlabs, of_flux
 from tests.fuzz.mangling import Mangled, mangled
 from tests.fuzz.rig import Desk, Line, Tally, is_named, new_sid, team, until
 
 MESSAGES_A_CALL: Final = 40
-LOGGED: Final = 5
+LIES: Final = 0.3
+"""Of the messages to a vendor of whom lies are known."""
 
 # WebSocket frames as a server sends them, and what is wrong with each (RFC 6455, sections 5 and 8.1).
 FRAMES: Final[dict[str, bytes]] = {
@@ -57,16 +59,29 @@ FRAMES: Final[dict[str, bytes]] = {
 class Attack:
     """A vendor under attack.
 
-    vendor: its name in the configuration. whole: a sound message, in the dice's choice, for now.
-    verdict: what may become of a message, now. conversation: its socket, if there is one.
+    wire: its name in the tally. vendor: its name in the configuration.
+    whole: a sound message, in the dice's choice, for now. lies: messages in good form that cannot be true, by name.
+    verdict: what may become of a message that is sent next. conversation: its socket, if there is one.
     stir: has the caller do something, so that there is one.
     """
 
+    wire: str
     vendor: str
     whole: Callable[[random.Random], str]
     verdict: Callable[[str | bytes], Verdict]
     conversation: Callable[[], Conversation | None]
     stir: Callable[[Line], Awaitable[None]]
+    lies: Mapping[str, Callable[[random.Random], str]] = attrs.field(factory=dict)
+
+
+class Victim(Protocol):
+    """A call that a vendor serves, over a stream in memory."""
+
+    def team(self, tenant: Tenant) -> Team:
+        """Return who serves it."""
+
+    def attack(self) -> Attack:
+        """Return how it is attacked."""
 
 
 async def on_sockets(desk: Desk, tally: Tally, dice: random.Random, attack: Attack, total: int) -> None:
@@ -102,7 +117,7 @@ async def _send(
     desk: Desk, tally: Tally, dice: random.Random, attack: Attack, conversation: Conversation
 ) -> tuple[Verdict, bool]:
     """Send something broken; return what it is, and whether the session ended."""
-    eyes, wire_name = desk.eyes, attack.vendor
+    eyes, wire_name = desk.eyes, attack.wire
     before = eyes.counters()
     eyes.logs.clear()
     if dice.random() < 0.02:
@@ -111,7 +126,8 @@ async def _send(
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await conversation.connection._stream.send_all(FRAMES[how])
     else:
-        broken = mangled(attack.whole(dice), dice)
+        lie = dice.choice(list(attack.lies)) if attack.lies and dice.random() < LIES else ""
+        broken = Mangled(lie, attack.lies[lie](dice)) if lie else mangled(attack.whole(dice), dice)
         too_long = attack.vendor == "deepgram" and len(broken.message) > LONGEST_OF_DEEPGRAM
         verdict = Verdict.ENDS if too_long else attack.verdict(broken.message)
         with suppress(trio_websocket.ConnectionClosed):
@@ -156,7 +172,10 @@ class DeepgramVictim:
             await trio.lowlevel.checkpoint()
             return self.simulator.connect(self.nursery)
 
-        return team(tenant, recogniser=DeepgramRecogniser(base_url="ws://deepgram.test", api_key="secret", dial=dial))
+        return team(tenant, recogniser=self._recogniser(dial))
+
+    def _recogniser(self, dial: Dial) -> Recogniser:
+        return DeepgramRecogniser(base_url="ws://deepgram.test", api_key="secret", dial=dial)
 
     @property
     def listening(self) -> Listening | None:
@@ -167,6 +186,7 @@ class DeepgramVictim:
     def attack(self) -> Attack:
         """Return how it is attacked."""
         return Attack(
+            wire="deepgram",
             vendor="deepgram",
             whole=self._whole,
             verdict=lambda message: of_deepgram(message, self._sent_s()),
@@ -216,6 +236,139 @@ class DeepgramVictim:
         return json.dumps(dice.choice((results, results, results, *others)))
 
 
+# ── Deepgram Flux ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define(eq=False)
+class FluxVictim(DeepgramVictim):
+    """A call that Flux hears. What it is told is the vendor's own word: the simulator goes on at that turn and number.
+
+    The simulator tells at once what it has to tell: what is under way would be of the turn before.
+    """
+
+    simulator: DeepgramSimulator = attrs.field(
+        factory=lambda: DeepgramSimulator(policies=(DeepgramPolicy(flux=FluxPolicy(late_s=0.0)),))
+    )
+    # The stream, and the number that the simulator sends next, if it is all the same to the client which.
+    _unsure: tuple[FluxListening, int] | None = None
+
+    def _recogniser(self, dial: Dial) -> Recogniser:
+        return FluxRecogniser(base_url="ws://deepgram.test", api_key="secret", dial=dial)
+
+    def attack(self) -> Attack:
+        """Return how it is attacked."""
+        return attrs.evolve(super().attack(), wire="deepgram flux", verdict=self._verdict, lies=self._lies())
+
+    @property
+    def _flux(self) -> FluxListening:
+        assert isinstance(self.listening, FluxListening), "the stream is not open, or not of Flux"
+        return self.listening
+
+    def _verdict(self, message: str | bytes) -> Verdict:
+        flux = self._flux
+        number = None if self._unsure == (flux, flux._next_number) else flux._next_number
+        told = of_flux(message, self._sent_s(), flux._taker.turn, number)
+        flux._taker.turn = told.turn
+        if told.number is not None:
+            flux._next_number = told.number
+        self._unsure = (flux, flux._next_number) if told.number is None else None
+        return told.verdict
+
+    def _whole(self, dice: random.Random) -> str:
+        """Return a message of one kind or another; a TurnInfo is of any event, whatever came before it."""
+        event = dice.choice(("StartOfTurn", "Update", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"))
+        info = self._info(event, trigger="model") if event == "EndOfTurn" else self._info(event)
+        rest = {"request_id": "r", "sequence_id": self._flux._next_number}
+        thresholds = {"eager_eot_threshold": 0.5, "eot_threshold": 0.8, "eot_timeout_ms": 4000}
+        others: tuple[dict[str, Any], ...] = (
+            {"type": "Connected", **rest},
+            {"type": "ConfigureSuccess", **rest, "thresholds": thresholds, "keyterms": ["so"], "numerals": True},
+            {"type": "ConfigureFailure", **rest, "code": "CONFIGURE_ALREADY_PENDING", "description": "d"},
+            {"type": "Warning", **rest, "code": "SOON", "description": "d"},
+            {"type": "Error", "sequence_id": rest["sequence_id"], "code": "INTERNAL_SERVER_ERROR", "description": "d"},
+        )
+        return json.dumps(dice.choice((*[info] * 12, *others)))
+
+    def _info(self, event: str, **changed: Any) -> dict[str, Any]:
+        """A TurnInfo of the present turn, about audio that was heard."""
+        end_s = max(0.2, self._sent_s() - 0.5)
+        start_s = max(0.0, end_s - 1.0)
+        words = [
+            {"word": "So,", "confidence": 0.98, "start": start_s, "end": start_s + 0.1},
+            {"word": "be.", "confidence": 0.9, "start": start_s + 0.2, "end": end_s},
+        ]
+        return {
+            "type": "TurnInfo",
+            "request_id": "r",
+            "sequence_id": self._flux._next_number,
+            "event": event,
+            "turn_index": self._flux._taker.turn,
+            "audio_window_start": start_s,
+            "audio_window_end": end_s,
+            "transcript": "So, be.",
+            "words": words,
+            "end_of_turn_confidence": 0.04,
+            **changed,
+        }
+
+    def _lies(self) -> dict[str, Callable[[random.Random], str]]:
+        """Return what no sound stream says, by name; some of it is borne, for what is told is clear all the same."""
+
+        def lie(
+            event: str, change: Callable[[dict[str, Any], random.Random], dict[str, Any]] = lambda _info, _dice: {}
+        ) -> Callable[[random.Random], str]:
+            def told(dice: random.Random) -> str:
+                info = self._info(event)
+                return json.dumps({**info, **change(info, dice)})
+
+            return told
+
+        empty: dict[str, Any] = {"transcript": "", "words": []}
+        return {
+            "lie: turn begins again": lie("StartOfTurn"),
+            "lie: turn that has ended begins": lie(
+                "StartOfTurn", lambda info, _: {"turn_index": info["turn_index"] - 1}
+            ),
+            "lie: turn that has ended ends": lie("EndOfTurn", lambda info, _: {"turn_index": info["turn_index"] - 1}),
+            "lie: turn ends that never began": lie("EndOfTurn", lambda info, _: {"turn_index": info["turn_index"] + 1}),
+            "lie: turn goes on that never began": lie("Update", lambda info, _: {"turn_index": info["turn_index"] + 1}),
+            "lie: turns left out": lie(
+                "Update", lambda info, dice: {"turn_index": info["turn_index"] + dice.choice((2, 3, 10**14))}
+            ),
+            "lie: turn of long ago": lie(
+                "Update", lambda info, dice: {"turn_index": 0, **dice.choice((empty, {})), "event": "EndOfTurn"}
+            ),
+            "lie: nothing expected to end": lie("EagerEndOfTurn", lambda *_: empty),
+            "lie: nothing taken back": lie("TurnResumed", lambda *_: empty),
+            "lie: end in other words": lie("EndOfTurn", lambda *_: {"transcript": "Not so.", "words": []}),
+            "lie: number again": lie("Update", lambda info, _: {"sequence_id": max(0, info["sequence_id"] - 1)}),
+            "lie: numbers from the beginning": lie("Update", lambda *_: {"sequence_id": 0}),
+            "lie: numbers left out": lie(
+                "Update", lambda info, dice: {"sequence_id": info["sequence_id"] + dice.choice((1, 5, 10**9))}
+            ),
+            "lie: audio not yet heard": lie(
+                "Update", lambda info, dice: {"audio_window_end": info["audio_window_end"] + dice.choice((2.0, 1e5))}
+            ),
+            "lie: window turned round": lie(
+                "Update",
+                lambda info, _: {
+                    "audio_window_start": info["audio_window_end"],
+                    "audio_window_end": info["audio_window_start"],
+                },
+            ),
+            "lie: window goes back": lie("Update", lambda *_: {"audio_window_start": 0.0, "audio_window_end": 0.1}),
+            "lie: words in another order": lie("Update", lambda info, _: {"words": info["words"][::-1]}),
+            "lie: all of it at once": lie(
+                "EndOfTurn",
+                lambda info, _: {
+                    "sequence_id": info["sequence_id"] + 7,
+                    "turn_index": info["turn_index"] + 7,
+                    "words": info["words"][::-1],
+                },
+            ),
+        }
+
+
 # ── ElevenLabs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LONG_ANSWER: Final = " ".join(f"word{number}" for number in range(60))
@@ -249,6 +402,7 @@ class ElevenLabsVictim:
     def attack(self) -> Attack:
         """Return how it is attacked."""
         return Attack(
+            wire="elevenlabs",
             vendor="elevenlabs",
             whole=self._whole,
             verdict=lambda message: of_elevenlabs(message, self._open().__contains__),
