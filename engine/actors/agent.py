@@ -10,11 +10,12 @@ is kept unread. If the turn ends as expected, it is read as if it came at that m
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
+from engine.codec.attempts import Attempts, Streak
 from engine.codec.history import Change, History
 from engine.codec.request import Eager, FromModel, tokens_used
 from engine.codec.speakable import Speakable
@@ -83,9 +84,6 @@ TOOL_LOST = "the answer was lost; what the tool does may be done all the same: l
 GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
 CONNECTING, STOPPING, ONE_MOMENT = "transfer", "stopping", "one_moment"
 """The clips that an engine needs, by name."""
-
-OVERLOADED: Final = frozenset({"429", "503", "529", "overloaded_error", "rate_limit_error"})
-"""What vendors call it when they are asked too much at once: the same again works, but not at the same moment."""
 
 GO_ON: Final = "your answer was cut off after: “{said}” Go on from there, without repeating it."
 """What a model is told that is to end what was begun: by itself, or by another that died."""
@@ -167,8 +165,6 @@ class Reply:
     pieces: handed out so far, clips included. said: how many of them were not this request's. filled: one of them told
         the caller to wait.
     rounds: whole answers of this turn, tools between them.
-    retries: requests that failed since the last whole answer, at this model. failing_at: since when they did.
-    died: any of this turn has failed; cut: in the middle of its words. without: models that are done with.
     tokens, called: texts that came for this request, and tools that it asked for.
     ending: why the call ends after this reply, or "".
     due: when the model has been silent too long, or is to be asked again.
@@ -183,11 +179,7 @@ class Reply:
     said: int = 0
     filled: bool = False
     rounds: int = 0
-    retries: int = 0
-    failing_at: float = NEVER
-    died: bool = False
-    cut: bool = False
-    without: tuple[str, ...] = ()
+    attempts: Attempts = Attempts()
     tokens: int = 0
     called: int = 0
     ending: str = ""
@@ -227,9 +219,8 @@ class Agent:
     wait: Wait = Wait()
     settling: Settling | None = None
     silence: Silence = Silence()
-    # Turns in a row that ended in an apology, and when the first of them did.
-    failed: int = 0
-    failing_at: float = NEVER
+    # Turns in a row that ended in an apology.
+    failed: Streak = Streak()
     line: LineClosed | None = None
 
     @property
@@ -319,7 +310,7 @@ class Agent:
         request = f"r{self.asked + 1}"
         new = attrs.evolve(new, request=request, due=now + self.policy.first_token_s)
         core = attrs.evolve(self, asked=self.asked + 1, reply=new)
-        return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.without)]
+        return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.attempts.without)]
 
     # What is asked before its turn is known to have ended.
 
@@ -367,7 +358,7 @@ class Agent:
         shown = self.history.until(reply.turn)
         match [each for each in shown if not isinstance(each, Noted)][-1:]:
             case [AgentSaid(turn=reply.turn, text=text)]:
-                return (*shown, Noted(turn=reply.turn, text=GO_ON.format(said=text) if reply.cut else WAITS))
+                return (*shown, Noted(turn=reply.turn, text=GO_ON.format(said=text) if reply.attempts.cut else WAITS))
             case _:
                 return shown
 
@@ -387,7 +378,7 @@ class Agent:
             case ModelUsage():
                 return attrs.evolve(self, reply=attrs.evolve(reply, usage=message)), []
             case ModelEnded(stop=stop):
-                core = attrs.evolve(self, failed=0, failing_at=NEVER)
+                core = attrs.evolve(self, failed=Streak())
                 return _chain(
                     (core, [*reply.spent(ended=True)]),
                     lambda core: core._flushed(reply, now),
@@ -413,7 +404,7 @@ class Agent:
             answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value=told)
             core = attrs.evolve(self, reply=attrs.evolve(waits, ending=ending))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
-        known = self.history.ran(called, alike=reply.died)
+        known = self.history.ran(called, alike=reply.attempts.died)
         if known is not None:
             again = attrs.evolve(known, turn=reply.turn, id=call.id)
             core = attrs.evolve(self, reply=waits)
@@ -436,39 +427,34 @@ class Agent:
         if rounds >= self.policy.rounds:
             return _chain(self._says_clip(APOLOGY, now), lambda core: core._finished(now))
         # From here on nobody is late: a tool has its own time limit, and it always returns.
-        waits = attrs.evolve(reply, request="", rounds=rounds, retries=0, failing_at=NEVER, cut=False, due=NEVER)
+        waits = attrs.evolve(reply, request="", rounds=rounds, attempts=reply.attempts.answered(), due=NEVER)
         return attrs.evolve(self, reply=waits)._go_on(now)
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
-        return _chain((self, [*reply.spent()]), lambda core: core._mended(reply, kinds, now))
-
-    def _mended(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         remedy = answer_to(kinds, self.policy.reasons)
+        again = remedy is Answer.RESTART
+        attempts, pause_s = reply.attempts.failed(reply.vendor, kinds, now, self.policy, again=again)
         # Its words that were not said are not missed: who goes on is told of those that were.
-        reply = attrs.evolve(
+        after = attrs.evolve(
             reply,
             request="",
             rest=Speakable(),
-            due=NEVER,
-            failing_at=min(reply.failing_at, now),
-            died=True,
-            cut=reply.cut or reply.pieces > reply.said,
+            due=now + pause_s if pause_s else NEVER,
+            attempts=attrs.evolve(attempts, cut=attempts.cut or reply.pieces > reply.said),
         )
-        without = (*reply.without, reply.vendor or next(self._models_left(reply.without), ""))
+        step: Step = attrs.evolve(self, reply=after), [*reply.spent()]
         if reply.ending and not self.wait.tools:
-            return attrs.evolve(self, reply=reply)._finished(now)
+            return _chain(step, lambda core: core._finished(now))
+        if remedy is Answer.END or pause_s == NEVER:
+            return _chain(step, lambda core: core._gives_up(remedy, now))
         # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
-        others = any(self._models_left(without))
-        pause_s = self._pause_s(reply, kinds, now, others=others) if remedy is Answer.RESTART else NEVER
-        if pause_s < NEVER:
-            again = attrs.evolve(reply, retries=reply.retries + 1, due=now + pause_s if pause_s else NEVER)
-            return attrs.evolve(self, reply=again)._go_on(now)
-        if remedy is not Answer.END and others:
-            other = attrs.evolve(reply, retries=0, failing_at=NEVER, without=without)
-            return attrs.evolve(self, reply=other)._go_on(now)
-        core = attrs.evolve(self, reply=reply, failed=self.failed + 1, failing_at=min(self.failing_at, now))
-        lasting = core.failed >= self.policy.failures and now - core.failing_at >= self.policy.failing_s
+        return _chain(step, lambda core: core._go_on(now))
+
+    def _gives_up(self, remedy: Answer, now: float) -> "Step":
+        """End the reply with an apology; and the call, where no other try can help, or none has for some turns."""
+        core = attrs.evolve(self, failed=self.failed.failed(now))
+        lasting = core.failed.count >= self.policy.failures and now - core.failed.since >= self.policy.failing_s
         gives_up = self.policy.human and lasting
         ending = "gave_up" if remedy is Answer.END else "transfer" if gives_up else ""
         return _chain(
@@ -476,18 +462,6 @@ class Agent:
             lambda core: core._says_clip(CONNECTING if ending == "transfer" else APOLOGY, now),
             lambda core: core._finished(now),
         )
-
-    def _pause_s(self, reply: Reply, kinds: tuple[str, ...], now: float, *, others: bool) -> float:
-        """Return how long to pause before the same model is asked again; NEVER: it is not."""
-        policy = self.policy
-        if reply.retries < policy.retries:
-            return policy.retry_s if OVERLOADED.intersection(kinds) else 0.0
-        pause_s = policy.retry_s * 2.0 ** min(reply.retries - policy.retries, 16)
-        return NEVER if others or now + pause_s - reply.failing_at > policy.last_s else pause_s
-
-    def _models_left(self, without: tuple[str, ...]) -> Iterator[str]:
-        """Return who can still be asked, in order of preference."""
-        return (name for name in self.policy.models if name not in without)
 
     def _ending(self, why: str) -> "Step":
         """End the call after the reply in hand."""
@@ -687,8 +661,7 @@ class Agent:
             wait=suspect.wait.fresh(),
             settling=suspect.settling if isinstance(suspect.settling, Settling) else None,
             silence=suspect.silence.fresh(),
-            failed=int(suspect.failed),
-            failing_at=float(suspect.failing_at),
+            failed=suspect.failed.fresh(),
         )
 
     def bare(self, suspect: Self) -> Self:

@@ -219,7 +219,7 @@ def test_a_failure_ahead_is_forgotten_and_the_model_is_asked_when_the_turn_ends(
     assert told == [wasted(2)]
     core, told = ran(core, (ENDED, 5.0))
     assert [(each.request, each.without) for each in only(AskModel, told)] == [("r2", ())]
-    assert (core.reply is not None, core.failed, core.deadline) == (True, 0, 7.5)
+    assert (core.reply is not None, core.failed.count, core.deadline) == (True, 0, 7.5)
 
 
 def test_a_model_that_is_silent_ahead_is_given_up_as_any_is() -> None:

@@ -515,7 +515,7 @@ def test_a_silent_caller_is_asked_although_nobody_told_what_was_heard_of_the_ans
 
 def test_a_fresh_core_knows_how_many_turns_have_failed() -> None:
     core = after(agent(retries=0), (ended(1), 5.0), (failed("r1"), 5.0))
-    assert agent().fresh(core).failed == 1
+    assert agent().fresh(core).failed.count == 1
 
 
 def test_a_fresh_core_of_one_that_took_over_stores_where_that_one_did() -> None:
