@@ -282,7 +282,7 @@ class Pacer:
         """Send one message, as long as may be, if one is due; nothing changes when there is nothing to send."""
         core, effects = self, list[object]()
         if self.buffer.until - self.policy.lead_s <= now:
-            while len(core.buffer.part) < self.policy.message_ms * RATE_HZ // 1000:
+            while core.buffer.until == self.buffer.until:
                 before = core
                 core, more = core._moved(now)
                 effects += more
@@ -300,41 +300,48 @@ class Pacer:
             assert self.notice is not None
             part = self.notice.next(room)
             notice = self.notice.moved(len(part), self.buffer.next_at(now))
-            core = attrs.evolve(self, notice=notice, buffer=self.buffer.with_part(part))
-            return core if found is None else core._changed(found[0].turn, found[1].index, Piece.anew), []
+            buffer, media = self._put(part, now)
+            core = attrs.evolve(self, notice=notice, buffer=buffer)
+            return core if found is None else core._changed(found[0].turn, found[1].index, Piece.anew), media
         if found is not None and not found[1].waits:
             return self._spoken(*found, room, now)
         if self._tone_due(found) <= now:
-            return self._hummed(room), []
+            return self._hummed(room, now)
         if self._ragged_due(found) <= now:
             rest = _silence(-len(self.buffer.part) % FRAME_BYTES)
-            return attrs.evolve(self, buffer=self.buffer.with_part(rest)), []
+            buffer, media = self._put(rest, now)
+            return attrs.evolve(self, buffer=buffer), media
         return self, []
+
+    def _put(self, audio: bytes, now: float) -> tuple[Buffer, list[object]]:
+        """Return the buffer with more to be sent next, and the message if it is whole."""
+        return self.buffer.put(audio, now, self.policy.message_ms * RATE_HZ // 1000)
 
     def _spoken(self, reply: Reply, piece: Piece, room: int, now: float) -> "Step":
         """Move sound of a piece, or the rest after the sentence before it."""
         at_s = self.buffer.next_at(now)
         rest_bytes = 0 if piece.sent_bytes else round((self._rests_until() - at_s) * RATE_HZ)
         if rest_bytes > 0:
-            return attrs.evolve(self, buffer=self.buffer.with_part(_silence(min(room, rest_bytes)))), []
+            buffer, media = self._put(_silence(min(room, rest_bytes)), now)
+            return attrs.evolve(self, buffer=buffer), media
         effects: list[object] = []
         if piece.sounds_at is not None and piece.sent_bytes and self.buffer.until < now:
             effects = _counted("voice_underruns" if self.news_at > self.buffer.until else "underruns")
         part = piece.next(room)
         after = piece.moved(len(part), at_s)
-        buffer = self.buffer.with_part(part)
+        buffer, media = self._put(part, now)
         tone = self.tone
         if tone is not None and (tone.turn, tone.after) < (reply.turn, piece.index):
             tone = None
         replies = self._replies_with(reply.with_piece(after))
-        return attrs.evolve(self, replies=replies, buffer=buffer, tone=tone), effects
+        return attrs.evolve(self, replies=replies, buffer=buffer, tone=tone), [*effects, *media]
 
     def _rests_until(self) -> float:
         """Return until when the next piece waits because of the sentence before it, if that was not heard yet."""
         before = [piece for _, piece in self._pieces() if piece.gone][-1:]
         return max((piece.ends_at + self.policy.pause_s for piece in before if piece.ends_sentence), default=0.0)
 
-    def _hummed(self, room: int) -> "Pacer":
+    def _hummed(self, room: int, now: float) -> "Step":
         """Move sound of the hold tone."""
         assert self.tone is not None
         audio = self.clips[HOLD_TONE].audio
@@ -344,7 +351,8 @@ class Pacer:
             at_bytes=(self.tone.at_bytes + len(part)) % len(audio),
             begun_at=min(self.tone.begun_at, self.buffer.until),
         )
-        return attrs.evolve(self, tone=tone, buffer=self.buffer.with_part(part))
+        buffer, media = self._put(part, now)
+        return attrs.evolve(self, tone=tone, buffer=buffer), media
 
     def _marked(self) -> "Step":
         """Send the marks that are due after what is out."""

@@ -285,7 +285,8 @@ class Reply:
         out = [piece for piece in self.pieces if piece.sounds_at is not None and piece.sent_bytes]
         if self.told is None and not out:
             return None
-        return Playing(turn=self.turn, firm=any(piece.firm for piece in out))
+        firm = any(piece.firm for piece in out)
+        return self.told if self.told is not None and self.told.firm == firm else Playing(turn=self.turn, firm=firm)
 
     def with_piece(self, piece: Piece) -> Self:
         """Return the reply with another piece in its place."""
@@ -345,24 +346,26 @@ class Buffer:
         late_s = next((each for each in (self.late_s, self.least_late_s) if each < _NEVER), 0.0)
         return min(self.until, now - late_s)
 
-    def with_part(self, audio: bytes) -> Self:
-        """Return the buffer with more to be sent next."""
-        return attrs.evolve(self, part=self.part + audio)
+    def put(self, audio: bytes, now: float, message_bytes: int) -> "tuple[Buffer, list[object]]":
+        """Add to what is to be sent next, and send it once it is as long as a message."""
+        part = self.part + audio
+        return (attrs.evolve(self, part=part), []) if len(part) < message_bytes else self._sent(part, now)
 
     def flushed(self, now: float) -> "tuple[Buffer, list[object]]":
         """Send what there is of whole frames, as one message."""
-        size = len(self.part) - len(self.part) % FRAME_BYTES
-        if not size:
-            return self, []
+        return self._sent(self.part, now) if len(self.part) >= FRAME_BYTES else (self, [])
+
+    def _sent(self, part: bytes, now: float) -> "tuple[Buffer, list[object]]":
+        size = len(part) - len(part) % FRAME_BYTES
         dry = self.until <= now
         after = attrs.evolve(
             self,
-            part=self.part[size:],
+            part=part[size:],
             until=max(self.until, now) + size / RATE_HZ,
             since=now if dry else self.since,
             late_s=_NEVER if dry else self.late_s,
         )
-        return after, [SendMedia(audio=self.part[:size])]
+        return after, [SendMedia(audio=part[:size])]
 
     def marked(self, turn: int, piece: Piece, upto_bytes: int) -> "tuple[Buffer, list[object]]":
         """Send a mark: "generation:turn:index" after the end of a piece, with the place in it after a part of it."""
