@@ -39,7 +39,7 @@ from engine.messages.callbacks import CallReported, StreamReported
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Json, Noted, ToolAnswered, ToolCalled
 from engine.messages.errors import EngineBug
 from engine.messages.records import Kept, Record, Timing, TokensUsed
-from engine.storage.database import BUSY_S, Database, Schema, open_database
+from engine.storage.database import BUSY_S, Database, Insert, Schema, open_database
 from engine.storage.ledger import ToolRun, ToolStatus
 from engine.storage.moments import Clock, UtcDateTime, utc_now
 from engine.storage.owner import is_gone, this_process
@@ -194,6 +194,13 @@ class Store:
     _database: Database
     _clock: Clock
     _owner: str
+    # What is put of a call, over what stood in its place. Made once: SQLAlchemy takes longer for it than the database.
+    _puts: Mapping[str, Insert] = attrs.field(init=False, repr=False, eq=False)
+
+    @_puts.default
+    def _statements(self) -> Mapping[str, Insert]:
+        places = {_entries: ("position",), _timings: ("turn", "stage"), _usage: ("request",)}
+        return {table.name: _put_over(self._database, table, ("call_sid", *key)) for table, key in places.items()}
 
     @classmethod
     def open(cls, url: str, *, clock: Clock = utc_now, busy_s: float = BUSY_S, owner: str | None = None) -> Self:
@@ -280,16 +287,9 @@ class Store:
         timings = [{"call_sid": call_sid, **attrs.asdict(item)} for item in items if isinstance(item, Timing)]
         usage = [{"call_sid": call_sid, **attrs.asdict(item)} for item in items if isinstance(item, TokensUsed)]
         with self._database.writing() as connection:
-            for table, key, rows in (
-                (_entries, ("position",), entries),
-                (_timings, ("turn", "stage"), timings),
-                (_usage, ("request",), usage),
-            ):
+            for table, rows in ((_entries, entries), (_timings, timings), (_usage, usage)):
                 if rows:
-                    insert = self._database.insert(table)
-                    values = {name: insert.excluded[name] for name in rows[0] if name not in {"call_sid", *key}}
-                    row = insert.on_conflict_do_update(index_elements=["call_sid", *key], set_=values)
-                    connection.execute(row, rows)
+                    connection.execute(self._puts[table.name], rows)
 
     def conversation(self, call_sid: str) -> tuple[Record, ...]:
         """Return what was said and done in a call, in order."""
@@ -421,6 +421,13 @@ class Store:
 
 def _of(table: Table, call_sid: str) -> ColumnElement[bool]:
     return table.c.call_sid == call_sid
+
+
+def _put_over(database: Database, table: Table, key: Sequence[str]) -> Insert:
+    """Return an insert that goes over the row of the same key."""
+    insert = database.insert(table)
+    rest = [column.name for column in table.columns if not column.primary_key and column.name not in key]
+    return insert.on_conflict_do_update(index_elements=key, set_={name: insert.excluded[name] for name in rest})
 
 
 def _entry_row(call_sid: str, record: Record) -> dict[str, Json]:
