@@ -15,16 +15,16 @@ from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
-from engine.codec.attempts import Attempts, Streak
+from engine.codec.attempts import Streak
 from engine.codec.history import Change, History
-from engine.codec.request import Eager, FromModel, tokens_used
-from engine.codec.speakable import Speakable
+from engine.codec.reply import Reply
+from engine.codec.request import Eager, FromModel
 from engine.codec.spoken import Diction, Spoken
 from engine.codec.waiting import Silence, Wait
 from engine.codec.wording import is_of_phrase
 from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
-from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
+from engine.messages.conversation import CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import (
     AskModel,
     CallTool,
@@ -38,7 +38,7 @@ from engine.messages.model import (
     ToolReturned,
 )
 from engine.messages.playout import Played
-from engine.messages.records import Counted, Timing, TokensUsed
+from engine.messages.records import Counted, Timing
 from engine.messages.reply import HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded, TurnExpected, TurnResumed
@@ -157,46 +157,6 @@ class AgentPolicy:
 
 
 @attrs.frozen(kw_only=True)
-class Reply:
-    """The reply in hand.
-
-    request: the model's request under way, or "" while its tools run, or before it is made again.
-    vendor: who was asked. usage: what the request has cost so far, as far as that is known.
-    pieces: handed out so far, clips included. said: how many of them were not this request's. filled: one of them told
-        the caller to wait.
-    rounds: whole answers of this turn, tools between them.
-    tokens, called: texts that came for this request, and tools that it asked for.
-    ending: why the call ends after this reply, or "".
-    due: when the model has been silent too long, or is to be asked again.
-    """
-
-    turn: int
-    request: str = ""
-    vendor: str = ""
-    usage: ModelUsage | None = None
-    rest: Speakable = Speakable()
-    pieces: int = 0
-    said: int = 0
-    filled: bool = False
-    rounds: int = 0
-    attempts: Attempts = Attempts()
-    tokens: int = 0
-    called: int = 0
-    ending: str = ""
-    due: float = NEVER
-
-    @property
-    def wordless(self) -> bool:
-        """Whether nothing was said but that the caller should wait."""
-        return self.pieces == int(self.filled)
-
-    def spent(self, *, ended: bool = False) -> list[TokensUsed]:
-        """Return what the request has cost, for the report; nothing where nobody said."""
-        wasted = not ended and not self.called and self.pieces == self.said
-        return tokens_used(self.turn, self.vendor, self.usage, 0 if ended else self.tokens, wasted=wasted)
-
-
-@attrs.frozen(kw_only=True)
 class Settling:
     """An interrupted turn of which the Pacer has yet to say what was heard."""
 
@@ -298,19 +258,18 @@ class Agent:
         if self.reply is None:
             turn = self._question()
             return self._patient(now)._asks(Reply(turn=turn), now) if turn > self.answered else (self, [])
-        pauses = now < self.reply.due < NEVER
+        pauses = now < self.reply.again_at < NEVER
         return (self, []) if self.reply.request or pauses else self._asks(self.reply, now)
 
     def _asks(self, reply: Reply, now: float) -> "Step":
         """Ask the model, unless it was asked this very thing already."""
-        shown = self._shown(reply)
-        new = attrs.evolve(reply, vendor="", usage=None, said=reply.pieces, called=0, tokens=0)
+        shown = self.history.shown(reply.turn, GO_ON if reply.attempts.cut else WAITS)
         if self.eager is not None and self.eager.fits(reply.turn, shown):
-            return self._adopts(self.eager, new, now)
+            return self._adopts(self.eager, reply, now)
         request = f"r{self.asked + 1}"
-        new = attrs.evolve(new, request=request, due=now + self.policy.first_token_s)
-        core = attrs.evolve(self, asked=self.asked + 1, reply=new)
-        return core, [AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.attempts.without)]
+        asks = reply.asks(request, now + self.policy.first_token_s)
+        asked = AskModel(request=request, turn=reply.turn, conversation=shown, without=reply.attempts.without)
+        return attrs.evolve(self, asked=self.asked + 1, reply=asks), [asked]
 
     # What is asked before its turn is known to have ended.
 
@@ -336,7 +295,7 @@ class Agent:
 
     def _adopts(self, eager: Eager, reply: Reply, now: float) -> "Step":
         """Make of an eager request the reply's, and read what it has said."""
-        core = attrs.evolve(self, eager=None, reply=attrs.evolve(reply, request=eager.request, due=eager.due))
+        core = attrs.evolve(self, eager=None, reply=reply.asks(eager.request, eager.due))
         reads = [lambda core, event=event: core.handle(event, now) for event in eager.came]
         return _chain((core, [Counted(name="eager_saved_s", amount=eager.saved_s(now))]), *reads)
 
@@ -347,45 +306,27 @@ class Agent:
         cancel = CancelModel(request=self.eager.request, stalled=stalled)
         return attrs.evolve(self, eager=None), [cancel, *self.eager.spent()]
 
-    # What it is shown, and what it says.
-
-    def _shown(self, reply: Reply) -> tuple[Entry, ...]:
-        """Return what the model is shown, which never ends with its own words.
-
-        The note is no part of the conversation: what is said is one answer, whoever said it, and no later turn need
-        know that it took two requests.
-        """
-        shown = self.history.until(reply.turn)
-        match [each for each in shown if not isinstance(each, Noted)][-1:]:
-            case [AgentSaid(turn=reply.turn, text=text)]:
-                return (*shown, Noted(turn=reply.turn, text=GO_ON.format(said=text) if reply.attempts.cut else WAITS))
-            case _:
-                return shown
+    # What it says.
 
     def _heard_model(self, reply: Reply, message: FromModel, now: float) -> "Step":
+        after, pieces = reply.heard(message, now + self.policy.stall_s)
+        core = attrs.evolve(self, reply=after)
         match message:
-            case ModelAsked(vendor=vendor):
-                return attrs.evolve(self, reply=attrs.evolve(reply, vendor=vendor)), []
-            case ModelText(text=text):
-                rest, pieces = reply.rest.push(text)
-                alive = attrs.evolve(reply, rest=rest, tokens=reply.tokens + 1, due=now + self.policy.stall_s)
-                first: list[object] = []
-                if not reply.tokens and reply.wordless:
-                    first.append(Timing(turn=reply.turn, stage="first_token", at_s=now))
-                return _chain((attrs.evolve(self, reply=alive), first), lambda core: core._says(alive, pieces, now))
+            case ModelAsked() | ModelUsage():
+                return core, []
+            case ModelText():
+                first = [Timing(turn=reply.turn, stage="first_token", at_s=now)] if reply.silent else []
+                return _chain((core, [*first]), lambda core: core._says(reply, pieces, now))
             case ModelToolCall():
-                return _chain(self._flushed(reply, now), lambda core: core._calls_tool(message, now))
-            case ModelUsage():
-                return attrs.evolve(self, reply=attrs.evolve(reply, usage=message)), []
+                return _chain(core._says(reply, pieces, now), lambda core: core._calls_tool(message, now))
             case ModelEnded(stop=stop):
-                core = attrs.evolve(self, failed=Streak())
                 return _chain(
-                    (core, [*reply.spent(ended=True)]),
-                    lambda core: core._flushed(reply, now),
+                    (attrs.evolve(core, failed=Streak()), [*after.spent(ended=True)]),
+                    lambda core: core._says(reply, pieces, now),
                     lambda core: core._model_ended(stop, now),
                 )
-            case ModelFailed(vendor=vendor, kinds=kinds):
-                return self._failed(attrs.evolve(reply, vendor=vendor or reply.vendor), kinds, now)
+            case ModelFailed(kinds=kinds):
+                return core._failed(after, kinds, now)
             case _:
                 assert_never(message)
 
@@ -396,76 +337,51 @@ class Agent:
         """
         reply = _held(self.reply)
         called = ToolCalled(turn=reply.turn, id=call.id, name=call.name, arguments=call.arguments)
-        waits = attrs.evolve(reply, called=reply.called + 1, due=now + self.policy.stall_s)
         if call.id in self.wait.tools:
-            return attrs.evolve(self, reply=waits), []
+            return self, []
         if call.name in ENDINGS:
             ending, told = ENDINGS[call.name]
             answer = ToolAnswered(turn=reply.turn, id=call.id, ok=True, value=told)
-            core = attrs.evolve(self, reply=attrs.evolve(waits, ending=ending))
+            core = attrs.evolve(self, reply=attrs.evolve(reply, ending=ending))
             return _chain(core._added(called, now), lambda core: core._added(answer, now))
         known = self.history.ran(called, alike=reply.attempts.died)
         if known is not None:
             again = attrs.evolve(known, turn=reply.turn, id=call.id)
-            core = attrs.evolve(self, reply=waits)
-            return _chain(core._added(called, now), lambda core: core._added(again, now))
-        core = attrs.evolve(
-            self,
-            reply=waits,
-            wait=self.wait.called(call.id, due=now + self.policy.tools_s, tone_due=now + self.policy.tone_s),
-        )
-        core, effects = core._added(called, now)
+            return _chain(self._added(called, now), lambda core: core._added(again, now))
+        wait = self.wait.called(call.id, due=now + self.policy.tools_s, tone_due=now + self.policy.tone_s)
+        core, effects = attrs.evolve(self, wait=wait)._added(called, now)
         return core, [*effects, CallTool(id=call.id, turn=reply.turn, name=call.name, arguments=call.arguments)]
 
     def _model_ended(self, stop: str, now: float) -> "Step":
         reply = _held(self.reply)
         # A model may stop for tools and have asked for none: there is nothing to go on with.
-        ran_tools = stop == "tool_use" and (self.wait.tools or (reply.called and not reply.ending))
-        if not ran_tools:
+        if stop != "tool_use" or not (reply.called or self.wait.tools):
             return self._finished(now)
-        rounds = reply.rounds + 1
-        if rounds >= self.policy.rounds:
+        waits = reply.answered()
+        if waits.rounds >= self.policy.rounds:
             return _chain(self._says_clip(APOLOGY, now), lambda core: core._finished(now))
-        # From here on nobody is late: a tool has its own time limit, and it always returns.
-        waits = attrs.evolve(reply, request="", rounds=rounds, attempts=reply.attempts.answered(), due=NEVER)
         return attrs.evolve(self, reply=waits)._go_on(now)
 
     def _failed(self, reply: Reply, kinds: tuple[str, ...], now: float) -> "Step":
         """Ask again, or another, as the policy has it; when nobody is left, end the reply with an apology."""
         remedy = answer_to(kinds, self.policy.reasons)
-        again = remedy is Answer.RESTART
-        attempts, pause_s = reply.attempts.failed(reply.vendor, kinds, now, self.policy, again=again)
-        # Its words that were not said are not missed: who goes on is told of those that were.
-        after = attrs.evolve(
-            reply,
-            request="",
-            rest=Speakable(),
-            due=now + pause_s if pause_s else NEVER,
-            attempts=attrs.evolve(attempts, cut=attempts.cut or reply.pieces > reply.said),
-        )
+        after, left = reply.failed(kinds, now, self.policy, again=remedy is Answer.RESTART)
         step: Step = attrs.evolve(self, reply=after), [*reply.spent()]
         if reply.ending and not self.wait.tools:
             return _chain(step, lambda core: core._finished(now))
-        if remedy is Answer.END or pause_s == NEVER:
+        if remedy is Answer.END or not left:
             return _chain(step, lambda core: core._gives_up(remedy, now))
         # Tools that it had already asked for are waited for first: no vendor takes a call without its answer.
         return _chain(step, lambda core: core._go_on(now))
 
     def _gives_up(self, remedy: Answer, now: float) -> "Step":
         """End the reply with an apology; and the call, where no other try can help, or none has for some turns."""
-        core = attrs.evolve(self, failed=self.failed.failed(now))
-        lasting = core.failed.count >= self.policy.failures and now - core.failed.since >= self.policy.failing_s
-        gives_up = self.policy.human and lasting
-        ending = "gave_up" if remedy is Answer.END else "transfer" if gives_up else ""
-        return _chain(
-            core._ending(ending) if ending else (core, []),
-            lambda core: core._says_clip(CONNECTING if ending == "transfer" else APOLOGY, now),
-            lambda core: core._finished(now),
-        )
-
-    def _ending(self, why: str) -> "Step":
-        """End the call after the reply in hand."""
-        return attrs.evolve(self, reply=attrs.evolve(_held(self.reply), ending=why)), []
+        reply, failed = _held(self.reply), self.failed.failed(now)
+        lasting = failed.count >= self.policy.failures and now - failed.since >= self.policy.failing_s
+        ending = "gave_up" if remedy is Answer.END else "transfer" if lasting and self.policy.human else ""
+        core = attrs.evolve(self, reply=attrs.evolve(reply, ending=ending or reply.ending), failed=failed)
+        clip = CONNECTING if ending == "transfer" else APOLOGY
+        return _chain(core._says_clip(clip, now), lambda core: core._finished(now))
 
     def _finished(self, now: float) -> "Step":
         """End the reply in hand; a reply without a word is an apology, or what fits the end that it makes."""
@@ -509,8 +425,8 @@ class Agent:
         reply = self.reply
         if reply is None or reply.due > now:
             return self, []
-        if not reply.request:  # the pause is over
-            return attrs.evolve(self, reply=attrs.evolve(reply, due=NEVER))._go_on(now)
+        if reply.asked is None:  # the pause is over
+            return attrs.evolve(self, reply=attrs.evolve(reply, again_at=NEVER))._go_on(now)
         silent = CancelModel(request=reply.request, stalled=True)
         return _chain((self, [silent]), lambda core: core._failed(reply, SILENT, now))
 
@@ -536,10 +452,8 @@ class Agent:
         reply = self.reply or Reply(turn=self._question())
         if reply.pieces or reply.turn <= self.answered:
             return attrs.evolve(self, wait=wait), []
-        # It is none of the request's words: those are counted from after it.
-        reply = attrs.evolve(reply, filled=True, said=reply.said + 1)
         wait = attrs.evolve(wait, filled=reply.turn)
-        return attrs.evolve(self, reply=reply, wait=wait)._says_clip(ONE_MOMENT, now)
+        return attrs.evolve(self, reply=attrs.evolve(reply, filled=True), wait=wait)._says_clip(ONE_MOMENT, now)
 
     def _toned(self, now: float) -> "Step":
         """Have the hold tone played to a caller who waits for tools, if there are any and it is time."""
@@ -600,24 +514,18 @@ class Agent:
             lambda core: (core, effects),
         )
 
-    def _flushed(self, reply: Reply, now: float) -> "Step":
-        rest, pieces = reply.rest.flush()
-        flushed = attrs.evolve(reply, rest=rest)
-        return attrs.evolve(self, reply=flushed)._says(flushed, pieces, now)
-
     def _says(self, reply: Reply, pieces: tuple[str, ...], now: float) -> "Step":
-        """Hand pieces of the model's text to the voice."""
+        """Hand pieces of the model's text to the voice. reply: as it was before them."""
         if not pieces:
             return self, []
-        first = reply.pieces
         spoken = [self.policy.diction.spoken(text) for text in pieces]
         effects: list[object] = [
-            Sentence(turn=reply.turn, index=first + count, text=spoken[count].text, firm=self._is_firm(text))
+            Sentence(turn=reply.turn, index=reply.pieces + count, text=spoken[count].text, firm=self._is_firm(text))
             for count, text in enumerate(pieces)
         ]
         if reply.wordless:
             effects.append(Timing(turn=reply.turn, stage="first_clause", at_s=now))
-        core = attrs.evolve(self, reply=attrs.evolve(reply, pieces=first + len(pieces)))
+        core = self
         for text, aloud in zip(pieces, spoken, strict=True):
             core, records = core._said(reply.turn, text, aloud, now)
             effects += records

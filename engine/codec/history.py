@@ -28,6 +28,19 @@ class History:
         """Return the entries up to the end of a turn."""
         return self.entries[: self._place(turn)]
 
+    def shown(self, turn: int, note: str) -> tuple[Entry, ...]:
+        """Return what a model is shown that is to answer in `turn`, which never ends with its own words.
+
+        note: what stands after them, `{said}` for the words themselves. It is no part of the conversation: what is said
+        is one answer, whoever said it, and no later turn need know that it took two requests.
+        """
+        entries = self.until(turn)
+        match [each for each in entries if not isinstance(each, Noted)][-1:]:
+            case [AgentSaid(turn=last, text=text)] if last == turn:
+                return (*entries, Noted(turn=turn, text=note.format(said=text)))
+            case _:
+                return entries
+
     def turn_of(self, tool: str) -> int | None:
         """Return the turn in which a tool was called."""
         calls = (each for each in self.entries if isinstance(each, ToolCalled))

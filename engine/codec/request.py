@@ -1,10 +1,11 @@
 """Request: what is asked of a model, and what has come of it."""
 
 import math
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, assert_never
 
 import attrs
 
+from engine.codec.speakable import Speakable
 from engine.codec.wording import is_same
 from engine.messages.conversation import CallerSaid, Entry
 from engine.messages.model import ModelAsked, ModelEnded, ModelFailed, ModelText, ModelToolCall, ModelUsage
@@ -14,6 +15,57 @@ _NEVER: Final = math.inf
 
 FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelUsage | ModelEnded | ModelFailed
 """What comes of a request."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A request whose answer is said as it comes.
+
+    vendor: who was asked, as far as that is known. usage: what it has cost so far, likewise.
+    texts, calls: how many texts have come, and how many tools it has asked for.
+    rest: of the texts, what is no piece yet. pieces: of them, handed out so far.
+    due: when it has been silent too long.
+    """
+
+    id: str
+    vendor: str = ""
+    usage: ModelUsage | None = None
+    texts: int = 0
+    calls: int = 0
+    rest: Speakable = Speakable()
+    pieces: int = 0
+    due: float
+
+    def heard(self, event: FromModel, due: float) -> tuple[Self, tuple[str, ...]]:
+        """Return it after one more thing that the model says, and the pieces that can be said now.
+
+        due: when it has been silent too long, unless something comes before.
+        """
+        match event:
+            case ModelText(text=text):
+                rest, pieces = self.rest.push(text)
+                count = self.pieces + len(pieces)
+                return attrs.evolve(self, texts=self.texts + 1, rest=rest, pieces=count, due=due), pieces
+            case ModelToolCall():
+                rest, pieces = self.rest.flush()
+                count = self.pieces + len(pieces)
+                return attrs.evolve(self, calls=self.calls + 1, rest=rest, pieces=count, due=due), pieces
+            case ModelEnded():
+                rest, pieces = self.rest.flush()
+                return attrs.evolve(self, rest=rest, pieces=self.pieces + len(pieces)), pieces
+            case ModelUsage():
+                return attrs.evolve(self, usage=event), ()
+            case ModelAsked(vendor=vendor):
+                return attrs.evolve(self, vendor=vendor), ()
+            case ModelFailed(vendor=vendor):
+                return attrs.evolve(self, vendor=vendor or self.vendor), ()
+            case _:
+                assert_never(event)
+
+    def spent(self, turn: int, *, ended: bool) -> list[TokensUsed]:
+        """Return what it has cost: in vain, if it was cut off before anything came of it."""
+        wasted = not (ended or self.calls or self.pieces)
+        return tokens_used(turn, self.vendor, self.usage, 0 if ended else self.texts, wasted=wasted)
 
 
 @attrs.frozen(kw_only=True)

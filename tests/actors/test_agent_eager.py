@@ -1,7 +1,6 @@
 """Agent: what is asked before the caller's turn is known to have ended, and what it costs."""
 
 import itertools
-import re
 
 import attrs
 import pytest
@@ -512,11 +511,11 @@ def last(world: World) -> str:
 def unnumbered(core: Agent) -> Agent:
     """The core but for the names of its requests, and what it was told ahead."""
     reply = core.reply
-    if reply is not None:
-        usage = None if reply.usage is None else attrs.evolve(reply.usage, request="")
+    if reply is not None and reply.asked is not None:
+        usage = None if reply.asked.usage is None else attrs.evolve(reply.asked.usage, request="")
         # While the model is waited for, it is since it was asked.
         due = NEVER if reply.due > 500.0 else reply.due
-        reply = attrs.evolve(reply, request=re.sub(r"\d+", "", reply.request), usage=usage, due=due)
+        reply = attrs.evolve(reply, asked=attrs.evolve(reply.asked, id="", usage=usage, due=due))
     return attrs.evolve(core, asked=0, eager=None, reply=reply)
 
 

@@ -104,3 +104,20 @@ def test_whatever_is_added_turns_are_in_order_and_what_is_stored_is_what_is_ther
     turns = [each.turn for each in history.entries]
     assert turns == sorted(turns)
     assert history.until(1) == tuple(each for each in history.entries if each.turn <= 1)
+
+
+SAID = AgentSaid(turn=1, text="Let me {look}.")
+
+
+def test_what_a_model_is_shown_never_ends_with_its_own_words() -> None:
+    quoted = Noted(turn=1, text="so far: Let me {look}.")
+    assert of(ONE, SAID).shown(1, "so far: {said}") == (ONE, SAID, quoted)
+    assert of(ONE, SAID, NOTE).shown(1, "so far: {said}") == (ONE, SAID, NOTE, quoted)
+    assert of(ONE, SAID, TWO).shown(1, "so far: {said}") == (ONE, SAID, quoted)
+
+
+def test_what_ends_with_something_else_is_shown_as_it_is() -> None:
+    assert of(ONE, SAID, CALL, ANSWER).shown(1, "{said}") == (ONE, SAID, CALL, ANSWER)
+    assert of(ONE, SAID, TWO).shown(2, "{said}") == (ONE, SAID, TWO)
+    assert of(ONE, SAID).shown(2, "{said}") == (ONE, SAID)
+    assert of().shown(1, "{said}") == ()
