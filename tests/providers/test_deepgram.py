@@ -1,11 +1,9 @@
 """Deepgram's recogniser: its messages, its timeline, and its session with a scripted peer in virtual time."""
 
-import copy
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,19 +22,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio_websocket import wrap_server_stream
 
 from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ
 from engine.messages.errors import ConfigError, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word
-from engine.providers.contract import RecogniserAsk
 from engine.providers.deepgram import DeepgramRecogniser, wire
 from engine.providers.deepgram.fields import Complaint, StreamWord
 from engine.providers.deepgram.hearing import Hearing
-from engine.providers.socket import Address, SocketClosed
-
-KEY = "b4d0c0ffee5ec2e7"
-LONGEST = 2**20
+from engine.providers.socket import Dial, SocketClosed
+from tests.providers import deepgram_call
+from tests.providers.deepgram_call import (
+    KEY,
+    LONGEST,
+    NAMES,
+    SECONDS,
+    Call,
+    Seam,
+    VendorEnd,
+    dial_to,
+    mangled,
+    times_of_words,
+)
 
 
 def word(text: str, start: float, end: float, **more: Any) -> dict[str, Any]:
@@ -76,17 +83,11 @@ def read(message: dict[str, Any] | str | bytes) -> wire.Message | None:
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SECONDS = st.floats(0, 4000, width=32)
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-
 
 @st.composite
 def models(draw: st.DrawFn) -> ListenV1Results:
     """What the vendor may say, made by its own package, with any field that it may leave out left out or not."""
     start, duration = draw(SECONDS), draw(st.floats(0, 10, width=32))
-    times = sorted(
-        draw(st.lists(st.floats(start, start + duration), max_size=6).filter(lambda each: len(each) % 2 == 0))
-    )
     words = [
         {
             "word": draw(NAMES),
@@ -96,7 +97,7 @@ def models(draw: st.DrawFn) -> ListenV1Results:
             "punctuated_word": draw(st.none() | NAMES),
             "speaker": draw(st.none() | st.integers(0, 3)),
         }
-        for begin, end in zip(times[::2], times[1::2], strict=True)
+        for begin, end in draw(times_of_words(start, start + duration))
     ]
     return ListenV1Results.model_validate(
         {
@@ -166,16 +167,7 @@ def test_an_error_of_the_vendors_is_its_own_words_cut_short() -> None:
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """A good Results with one value changed, or taken out where the value is `...`."""
-    message = results(1.0, 2.0, word("My", 1.1, 1.3), word("brakes.", 1.4, 1.9))
-    *inner, last = (int(each) if each.isdigit() else each for each in path.split("."))
-    at: Any = message
-    for each in inner:
-        at = at[each]
-    if value is ...:
-        del at[last]
-    else:
-        at[last] = value
-    return message
+    return deepgram_call.changed(results(1.0, 2.0, word("My", 1.1, 1.3), word("brakes.", 1.4, 1.9)), path, value)
 
 
 @pytest.mark.parametrize(
@@ -534,82 +526,14 @@ def test_an_end_that_is_ahead_of_the_audio_is_refused() -> None:
 
 
 @attrs.define(eq=False)
-class Seam:
-    """An actor's side of a session: what it asks, and what it is told, when."""
+class Vendor(VendorEnd):
+    """answer: what it says to so much audio: a message, or nothing."""
 
-    asks: trio.MemorySendChannel[RecogniserAsk]
-    _asked: trio.MemoryReceiveChannel[RecogniserAsk]
-    told: list[tuple[float, Recognised]] = attrs.field(factory=list)
-    opened_at: list[float] = attrs.field(factory=list)
-    refusals: list[str] = attrs.field(factory=list)
-    # An actor that takes so long for each event.
-    busy_s: float = 0.0
-
-    def opened(self, *, aligned: bool = False) -> None:
-        assert aligned, "it says when words were said"
-        self.opened_at.append(trio.current_time())
-
-    async def ask(self) -> RecogniserAsk:
-        assert self.opened_at, "asked before it said that it is open"
-        return await self._asked.receive()
-
-    async def emit(self, event: Recognised) -> None:
-        await trio.sleep(self.busy_s)
-        self.told.append((round(trio.current_time(), 3), event))
-
-    def refused(self, why: str) -> None:
-        self.refusals.append(why)
-
-    @property
-    def texts(self) -> list[str]:
-        return [event.text for _, event in self.told]
-
-
-@attrs.define(eq=False)
-class Vendor:
-    """The vendor's end: what it was sent, when, and what the test has it say."""
-
-    requests: list[WebSocketRequest] = attrs.field(factory=list)
-    got: list[tuple[float, str | bytes]] = attrs.field(factory=list)
-    connection: WebSocketConnection | None = None
-    ended: int | None = None
-    # What it answers to so much audio: a message, or nothing.
     answer: Callable[[float], dict[str, Any] | None] = lambda _: None
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as nursery:
-            request = await wrap_server_stream(nursery, stream)
-            self.requests.append(request)
-            self.connection = connection = await request.accept(extra_headers=[(b"dg-request-id", b"r-1")])
-            with suppress(ConnectionClosed):
-                while True:
-                    message = await connection.get_message()
-                    self.got.append((round(trio.current_time(), 3), message))
-                    if isinstance(message, bytes) and (answer := self.answer(self.heard_s)) is not None:
-                        await self.say(answer)
-            self.ended = connection.closed.code if connection.closed else None
-
-    async def say(self, *messages: dict[str, Any] | str | bytes) -> None:
-        assert self.connection is not None
-        for each in messages:
-            await self.connection.send_message(json.dumps(each) if isinstance(each, dict) else each)
-        await trio.testing.wait_all_tasks_blocked()
-
-    @property
-    def heard_s(self) -> float:
-        return len(self.audio) / RATE_HZ
-
-    @property
-    def audio(self) -> bytes:
-        return b"".join(each for _, each in self.got if isinstance(each, bytes))
-
-    @property
-    def messages(self) -> list[tuple[float, str]]:
-        return [(at, each) for at, each in self.got if isinstance(each, str)]
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(each) for _, each in self.got if isinstance(each, bytes)]
+    async def answered(self, message: str | bytes) -> None:
+        if isinstance(message, bytes) and (answer := self.answer(self.heard_s)) is not None:
+            await self.say(answer)
 
 
 def every_second(heard_s: float) -> Callable[[float], dict[str, Any] | None]:
@@ -626,51 +550,13 @@ def every_second(heard_s: float) -> Callable[[float], dict[str, Any] | None]:
     return answer
 
 
-@attrs.define(eq=False)
-class Call:
-    seam: Seam
-    vendor: Vendor
-    ended: list[BaseException] = attrs.field(factory=list)
-    ended_at: float = math.nan
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-
-    async def speak(self, lasting_s: float, *, from_s: float = 0.0, byte: bytes = b"\x10") -> None:
-        """Have the caller heard, a frame every 20 ms."""
-        for frame in range(round(lasting_s / FRAME_S)):
-            await self.seam.asks.send(Recognise(start_s=from_s + frame * FRAME_S, audio=byte * FRAME_BYTES))
-            await trio.sleep(FRAME_S)
-
-    async def settle(self) -> None:
-        await trio.testing.wait_all_tasks_blocked()
+def nova(dial: Dial, **options: Any) -> DeepgramRecogniser:
+    return DeepgramRecogniser(**{"base_url": "wss://deepgram.test", "api_key": KEY, "dial": dial, **options})
 
 
-@asynccontextmanager
-async def calling(vendor: Vendor | None = None, **options: Any) -> AsyncIterator[Call]:
+def calling(vendor: Vendor | None = None, **options: Any) -> AbstractAsyncContextManager[Call[Vendor]]:
     """A session of a call, which ends with the context, if it has not ended by itself."""
-    ours, theirs = trio.testing.memory_stream_pair()
-
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours
-
-    recogniser = DeepgramRecogniser(**{"base_url": "wss://deepgram.test", "api_key": KEY, "dial": dial, **options})
-    call = Call(Seam(*trio.open_memory_channel[RecogniserAsk](math.inf)), vendor or Vendor())
-
-    async def serve() -> None:
-        with call.scope:
-            try:
-                await recogniser.session(call.seam)
-            except ProviderError as error:
-                call.ended.append(error)
-        call.ended_at = trio.current_time()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(call.vendor.serve, theirs)
-        nursery.start_soon(serve)
-        await trio.testing.wait_all_tasks_blocked()
-        yield call
-        call.scope.cancel()
-        await trio.sleep(1)
-        nursery.cancel_scope.cancel()
+    return deepgram_call.calling(lambda dial: nova(dial, **options), vendor or Vendor())
 
 
 async def test_a_stream_is_asked_for_with_what_a_phone_call_needs(autojump_clock: MockClock) -> None:
@@ -713,9 +599,7 @@ async def test_audio_goes_out_untouched_in_messages_of_the_length_that_was_set(
 ) -> None:
     async with calling(chunk_ms=chunk_ms) as call:
         spoken = bytes(range(256)) * 25  # 0.8 s
-        for at in range(0, len(spoken), FRAME_BYTES):
-            await call.seam.asks.send(Recognise(start_s=at / RATE_HZ, audio=spoken[at : at + FRAME_BYTES]))
-            await trio.sleep(FRAME_S)
+        await call.hear(spoken)
         await trio.sleep(0.2)
         assert call.vendor.audio == spoken
         assert set(call.vendor.sizes[:-1]) == {chunk_ms * 8}
@@ -874,14 +758,10 @@ async def test_a_vendor_that_never_agrees_does_not_hold_a_cancelled_session(auto
         async def aclose(self) -> None:
             await ours.aclose()
 
-    async def dial(_: Address) -> trio.abc.Stream:
-        return Deaf()
-
-    seam = Seam(*trio.open_memory_channel[RecogniserAsk](math.inf))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Vendor().serve, theirs)
         with trio.move_on_after(1):
-            await DeepgramRecogniser(base_url="wss://deepgram.test", api_key=KEY, dial=dial).session(seam)
+            await nova(dial_to(Deaf())).session(Seam.new())
         assert trio.current_time() <= 1.7
         nursery.cancel_scope.cancel()
 
@@ -910,8 +790,7 @@ async def test_a_close_by_the_vendor_is_named_and_may_be_tried_again(
 ) -> None:
     async with calling() as call:
         await call.speak(0.5)
-        assert call.vendor.connection is not None
-        await call.vendor.connection.aclose(code, reason)
+        await call.vendor.close(code, reason)
         await call.settle()
         assert [type(each) for each in call.ended] == [SocketClosed]
         assert isinstance(call.ended[0], ProviderDown)
@@ -927,7 +806,7 @@ async def test_what_the_vendor_said_last_is_told_although_sending_failed_first(a
         assert call.vendor.connection is not None
         for message in (results(0.0, 1.0, word("One.", 0.0, 1.0)), results(1.0, 2.0, word("Two.", 1.0, 2.0))):
             await call.vendor.connection.send_message(json.dumps(message))
-        await call.vendor.connection.aclose(1011, "NET-0000")
+        await call.vendor.close(1011, "NET-0000")
         await call.speak(2.0, from_s=2.0)
         assert call.seam.texts == ["One.", "Two."]
         assert [type(each) for each in call.ended] == [SocketClosed]
@@ -954,11 +833,8 @@ async def test_a_handshake_that_is_refused_is_named_at_start_and_in_a_call(
         await theirs.receive_some()
         await theirs.send_all(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
 
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours
-
-    recogniser = DeepgramRecogniser(base_url="https://deepgram.test", api_key=KEY, dial=dial)
-    seam = Seam(*trio.open_memory_channel[RecogniserAsk](1))
+    recogniser = nova(dial_to(ours), base_url="https://deepgram.test")
+    seam = Seam.new()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(refuse)
         with pytest.raises(ProviderError) as caught:
@@ -985,10 +861,7 @@ async def test_a_check_opens_a_stream_as_a_call_does_and_closes_it(
             else:
                 await connection.aclose(code, "DATA-0000" if raises else "")
 
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours
-
-    recogniser = DeepgramRecogniser(base_url="https://deepgram.test", api_key=KEY, dial=dial)
+    recogniser = nova(dial_to(ours), base_url="https://deepgram.test")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         if raises:
@@ -1002,12 +875,9 @@ async def test_a_check_opens_a_stream_as_a_call_does_and_closes_it(
 async def test_a_check_waits_a_second_for_the_close_and_no_longer(autojump_clock: MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
 
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Vendor().serve, theirs)
-        await DeepgramRecogniser(base_url="https://deepgram.test", api_key=KEY, dial=dial).check()
+        await nova(dial_to(ours), base_url="https://deepgram.test").check()
         assert 1.0 <= trio.current_time() <= 1.5
         nursery.cancel_scope.cancel()
 
@@ -1126,7 +996,7 @@ async def test_a_process_that_was_held_up_judges_nobody_for_it(mock_clock: MockC
 
 
 @asynccontextmanager
-async def calling_at(clock: MockClock) -> AsyncIterator[Call]:
+async def calling_at(clock: MockClock) -> AsyncIterator[Call[Vendor]]:
     """As `calling`, for a clock that stands still: nothing may wait at the end."""
     async with calling() as call:
         yield call
@@ -1169,16 +1039,6 @@ async def test_words_without_sense_in_their_times_are_told_without_times(autojum
         assert len(call.seam.refusals) == 1
 
 
-VALUES: list[Any] = [None, True, -1, 0, 10**400, 1e308, "", "5", "\ud800", [], {}, [[]], {"a": 1}, [None], "x" * 5000]
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, each in inner:
-        yield from paths(each, (*path, key))
-
-
 GOOD: list[dict[str, Any]] = [
     json.loads(json.dumps(each))
     for each in (
@@ -1191,52 +1051,18 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-@st.composite
-def mangled(draw: st.DrawFn) -> str | bytes:
-    message: Any = copy.deepcopy(draw(st.sampled_from(GOOD)))
-    for _ in range(draw(st.integers(0, 3))):
-        path = draw(st.sampled_from(list(paths(message))))
-        value = copy.deepcopy(draw(st.sampled_from(VALUES) | st.floats() | st.integers()))
-        if not path:
-            message = value
-            break
-        at = message
-        for each in path[:-1]:
-            at = at[each]
-        if isinstance(at, dict) and draw(st.booleans()):
-            del at[path[-1]]
-        else:
-            at[path[-1]] = value
-    text = json.dumps(message)
-    match draw(st.integers(0, 9)):
-        case 0:
-            return text[: draw(st.integers(0, len(text)))]
-        case 1:
-            return text.encode()
-        case 2:
-            return draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
-        case _:
-            return text
-
-
-@given(st.lists(mangled(), max_size=12))
+@given(st.lists(mangled(GOOD), max_size=12))
 def test_whatever_the_vendor_says_the_session_goes_on_and_covered_keeps_to_the_audio(
     messages: list[str | bytes],
 ) -> None:
     async def main() -> None:
         async with calling() as call:
-            await call.speak(2.0, from_s=40.0)
+            await call.hand_over(2.0, from_s=40.0)
             await call.vendor.say(*messages)
             await call.vendor.say(results(1.9, 2.0, word("Still here.", 1.9, 2.0), speech_final=True))
             assert not call.ended
             assert call.seam.texts[-1] == "Still here."
-            covered = [event.covered_s for _, event in call.seam.told]
-            assert all(before <= after for before, after in pairwise(covered))
-            for _, event in call.seam.told:
-                times = [event.start_s, event.end_s, *(at for each in event.words for at in (each.start_s, each.end_s))]
-                assert all(40.0 <= at <= 42.0 + 1e-6 for at in [*times, event.covered_s])
-                assert event.start_s <= event.end_s
-                assert all(each.start_s <= each.end_s for each in event.words)
+            call.seam.keeps_to(40.0, 42.0)
 
     with capture_logs():
         trio.run(main, clock=MockClock(autojump_threshold=0))

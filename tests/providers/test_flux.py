@@ -1,10 +1,8 @@
 """Flux's recogniser: its messages, its turns, and its session with a scripted peer and with the simulated vendor."""
 
-import copy
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,23 +16,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from engine.codec.telephony import FRAME_BYTES, FRAME_S, RATE_HZ
+from engine.codec.telephony import RATE_HZ
 from engine.messages.errors import ConfigError, ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 from engine.messages.recognition import Finalise, Recognise, Recognised, Word
-from engine.providers.contract import RecogniserAsk
 from engine.providers.deepgram import FluxRecogniser, flux_wire, is_flux
 from engine.providers.deepgram.fields import Complaint
 from engine.providers.deepgram.flux_wire import Connected, Event, Failure, TurnInfo
 from engine.providers.deepgram.turns import Turns
-from engine.providers.socket import Address, SocketClosed
+from engine.providers.socket import Dial, SocketClosed
 from simulators import tone
 from simulators.deepgram import DeepgramPolicy, DeepgramSimulator, FluxPolicy
 from simulators.faults import Close, Garble, Stall
+from tests.providers import deepgram_call
+from tests.providers.deepgram_call import (
+    KEY,
+    LONGEST,
+    NAMES,
+    SECONDS,
+    Call,
+    Seam,
+    VendorEnd,
+    dial_to,
+    mangled,
+    times_of_words,
+)
 
-KEY = "b4d0c0ffee5ec2e7"
-LONGEST = 2**20
 CLOSE_STREAM = '{"type":"CloseStream"}'
 
 
@@ -75,18 +82,14 @@ ONE, TWO, THREE = word("One", 0.5, 0.8), word("two", 0.9, 1.2), word("three.", 1
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SECONDS = st.floats(0, 4000, width=32)
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-
 
 @st.composite
 def models(draw: st.DrawFn) -> ListenV2TurnInfo:
     """What the vendor may say, made by its own package, with any field that it may leave out left out or not."""
     start, lasting = draw(SECONDS), draw(st.floats(0, 10, width=32))
-    times = sorted(draw(st.lists(st.floats(0, start + lasting), max_size=6).filter(lambda each: len(each) % 2 == 0)))
     words = [
         {"word": draw(NAMES), "confidence": 0.9, "start": begin, "end": end}
-        for begin, end in zip(times[::2], times[1::2], strict=True)
+        for begin, end in draw(times_of_words(0, start + lasting))
     ]
     return ListenV2TurnInfo.model_validate(
         {
@@ -151,15 +154,7 @@ def test_other_kinds_of_messages_are_read(message: dict[str, Any], meaning: flux
 def changed(path: str, value: Any) -> dict[str, Any]:
     """A good TurnInfo with one value changed, or taken out where the value is `...`."""
     message = info("Update", 0, 2.0, word("My", 1.1, 1.3), word("brakes.", 1.4, 1.9), start=1.0)
-    *inner, last = (int(each) if each.isdigit() else each for each in path.split("."))
-    at: Any = message
-    for each in inner:
-        at = at[each]
-    if value is ...:
-        del at[last]
-    else:
-        at[last] = value
-    return message
+    return deepgram_call.changed(message, path, value)
 
 
 @pytest.mark.parametrize(
@@ -469,157 +464,56 @@ def test_the_last_of_a_call_is_the_open_turn_as_it_stands(*, whole: bool, covere
 
 
 @attrs.define(eq=False)
-class Seam:
-    """An actor's side of a session: what it asks, and what it is told, when."""
+class Vendor(VendorEnd):
+    """Numbers are put on if there are none.
 
-    asks: trio.MemorySendChannel[RecogniserAsk]
-    _asked: trio.MemoryReceiveChannel[RecogniserAsk]
-    told: list[tuple[float, Recognised]] = attrs.field(factory=list)
-    opened_at: list[float] = attrs.field(factory=list)
-    refusals: list[str] = attrs.field(factory=list)
-    # An actor that takes so long for each event.
-    busy_s: float = 0.0
+    update_s: every so much audio it tells of none. goodbye, close_code: what it does when it is asked to end.
+    """
 
-    def opened(self, *, aligned: bool = False) -> None:
-        assert aligned, "it says when words were said"
-        self.opened_at.append(trio.current_time())
-
-    async def ask(self) -> RecogniserAsk:
-        assert self.opened_at, "asked before it said that it is open"
-        return await self._asked.receive()
-
-    async def emit(self, event: Recognised) -> None:
-        await trio.sleep(self.busy_s)
-        self.told.append((round(trio.current_time(), 3), event))
-
-    def refused(self, why: str) -> None:
-        self.refusals.append(why)
-
-    @property
-    def texts(self) -> list[str]:
-        return [event.text for _, event in self.told if event.text]
-
-    @property
-    def finals(self) -> list[str]:
-        return [event.text for _, event in self.told if event.text and event.is_final]
-
-    @property
-    def shown(self) -> list[tuple[str, str]]:
-        return [shown(event) for _, event in self.told if event.text]
-
-
-@attrs.define(eq=False)
-class Vendor:
-    """The vendor's end: what it was sent, when, and what the test has it say. Numbers are put on if there are none."""
-
-    requests: list[WebSocketRequest] = attrs.field(factory=list)
-    got: list[tuple[float, str | bytes]] = attrs.field(factory=list)
-    connection: WebSocketConnection | None = None
     number: int = 0
     connects: bool = True
-    # Every so much audio it tells of none.
     update_s: float = math.inf
-    # What it does when it is asked to end: the messages, and the code.
     goodbye: tuple[dict[str, Any], ...] = ()
     close_code: int | None = 1000
     _updated_s: float = 0.0
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as nursery:
-            request = await wrap_server_stream(nursery, stream)
-            self.requests.append(request)
-            self.connection = connection = await request.accept()
-            if self.connects:
-                await self.say({"type": "Connected", "request_id": "r-1"})
-            with suppress(ConnectionClosed):
-                while True:
-                    message = await connection.get_message()
-                    self.got.append((round(trio.current_time(), 3), message))
-                    if message == CLOSE_STREAM and self.close_code is not None:
-                        await self.say(*self.goodbye)
-                        await connection.aclose(self.close_code)
-                    elif self.heard_s >= self._updated_s + self.update_s:
-                        self._updated_s = self.heard_s
-                        await self.say(info("Update", 0, self.heard_s))
+    async def opened(self) -> None:
+        if self.connects:
+            await self.say({"type": "Connected", "request_id": "r-1"})
 
-    async def say(self, *messages: dict[str, Any] | str | bytes) -> None:
-        assert self.connection is not None
-        for each in messages:
-            message = {"sequence_id": self.number, **each} if isinstance(each, dict) else each
-            if isinstance(message, dict):
-                self.number = message["sequence_id"] + 1
-            await self.connection.send_message(json.dumps(message) if isinstance(message, dict) else message)
-        await trio.testing.wait_all_tasks_blocked()
+    async def answered(self, message: str | bytes) -> None:
+        if message == CLOSE_STREAM and self.close_code is not None:
+            await self.say(*self.goodbye)
+            await self.close(self.close_code)
+        elif self.heard_s >= self._updated_s + self.update_s:
+            self._updated_s = self.heard_s
+            await self.say(info("Update", 0, self.heard_s))
+
+    def spelt(self, message: dict[str, Any]) -> str:
+        numbered = {"sequence_id": self.number, **message}
+        self.number = numbered["sequence_id"] + 1
+        return super().spelt(numbered)
 
     @property
-    def audio(self) -> bytes:
-        return b"".join(each for _, each in self.got if isinstance(each, bytes))
-
-    @property
-    def heard_s(self) -> float:
-        return len(self.audio) / RATE_HZ
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(each) for _, each in self.got if isinstance(each, bytes)]
-
-    @property
-    def messages(self) -> list[str]:
-        return [each for _, each in self.got if isinstance(each, str)]
+    def asked(self) -> list[str]:
+        return [each for _, each in self.messages]
 
 
-@attrs.define(eq=False)
-class Call:
-    seam: Seam
-    vendor: Vendor
-    ended: list[ProviderError] = attrs.field(factory=list)
-    ended_at: float = math.nan
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-
-    async def speak(self, lasting_s: float, *, from_s: float = 0.0, byte: bytes = b"\x10") -> None:
-        """Have the caller heard, a frame every 20 ms."""
-        await self.hear(byte * round(lasting_s * RATE_HZ), from_s=from_s)
-
-    async def hear(self, audio: bytes, *, from_s: float = 0.0) -> None:
-        for at in range(0, len(audio), FRAME_BYTES):
-            await self.seam.asks.send(Recognise(start_s=from_s + at / RATE_HZ, audio=audio[at : at + FRAME_BYTES]))
-            await trio.sleep(FRAME_S)
-
-    async def settle(self) -> None:
-        await trio.testing.wait_all_tasks_blocked()
+def told_in(call: Call[Vendor]) -> list[tuple[str, str]]:
+    """What a call was told that has words."""
+    return [shown(event) for _, event in call.seam.told if event.text]
 
 
-@asynccontextmanager
-async def calling(
+def flux_recogniser(dial: Dial, **options: Any) -> FluxRecogniser:
+    return FluxRecogniser(**{"base_url": "wss://deepgram.test", "api_key": KEY, "dial": dial, **options})
+
+
+def calling(
     vendor: Vendor | None = None, *, simulator: DeepgramSimulator | None = None, **options: Any
-) -> AsyncIterator[Call]:
+) -> AbstractAsyncContextManager[Call[Vendor]]:
     """A session of a call, which ends with the context, if it has not ended by itself."""
-    ours, theirs = trio.testing.memory_stream_pair()
-
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours if simulator is None else simulator.connect(nursery)
-
-    recogniser = FluxRecogniser(**{"base_url": "wss://deepgram.test", "api_key": KEY, "dial": dial, **options})
-    call = Call(Seam(*trio.open_memory_channel[RecogniserAsk](math.inf)), vendor or Vendor())
-
-    async def serve() -> None:
-        with call.scope:
-            try:
-                await recogniser.session(call.seam)
-            except ProviderError as error:
-                call.ended.append(error)
-        call.ended_at = trio.current_time()
-
-    async with trio.open_nursery() as nursery:
-        if simulator is None:
-            nursery.start_soon(call.vendor.serve, theirs)
-        nursery.start_soon(serve)
-        await trio.sleep(0.2 if simulator is not None else 0)
-        await trio.testing.wait_all_tasks_blocked()
-        yield call
-        call.scope.cancel()
-        await trio.sleep(1)
-        nursery.cancel_scope.cancel()
+    connect = None if simulator is None else simulator.connect
+    return deepgram_call.calling(lambda dial: flux_recogniser(dial, **options), vendor or Vendor(), connect=connect)
 
 
 @pytest.mark.parametrize(
@@ -735,13 +629,10 @@ async def test_a_vendor_that_does_not_say_so_within_ten_seconds_is_too_slow(
 ) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
 
-    async def dial(_: Address) -> trio.abc.Stream:
-        return ours
-
-    recogniser = FluxRecogniser(base_url="wss://deepgram.test", api_key=KEY, dial=dial)
+    recogniser = flux_recogniser(dial_to(ours))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Vendor(connects=False).serve, theirs)
-        seam = Seam(*trio.open_memory_channel[RecogniserAsk](1))
+        seam = Seam.new()
         with pytest.raises(ProviderSlow, match="not ready 10 s after"):
             await (recogniser.check() if by_check else recogniser.session(seam))
         assert trio.current_time() == pytest.approx(10, abs=0.1)
@@ -778,7 +669,7 @@ async def test_what_is_left_of_the_audio_goes_out_when_it_pauses_and_silence_fol
         assert [after - before for (before, _), (after, _) in pairwise(rest)] == pytest.approx([0.08] * (len(rest) - 1))
         await call.speak(0.4, from_s=0.1)
         assert call.vendor.audio.endswith(b"\xff" + b"\x10" * 3200)
-        assert call.vendor.messages == []
+        assert call.vendor.asked == []
 
 
 async def test_a_network_that_holds_frames_up_for_less_than_half_a_second_leaves_no_hole(
@@ -805,7 +696,7 @@ async def test_no_text_but_close_stream_is_ever_sent_and_no_empty_message(autoju
         await trio.sleep(120)
         call.scope.cancel()
         await trio.sleep(1)
-        assert call.vendor.messages == [CLOSE_STREAM]
+        assert call.vendor.asked == [CLOSE_STREAM]
         assert 0 not in call.vendor.sizes
 
 
@@ -813,7 +704,7 @@ async def test_what_is_heard_is_told_in_order_and_in_the_calls_own_time(autojump
     async with calling() as call:
         await call.speak(2.4, from_s=31.0)
         await call.vendor.say(info("StartOfTurn", 0, 1.0, ONE), info("EndOfTurn", 0, 2.0, ONE, TWO))
-        assert call.seam.shown == [("One", ""), ("One two", "final finished")]
+        assert told_in(call) == [("One", ""), ("One two", "final finished")]
         assert [near(each) for each in call.seam.told[-1][1].words] == [("One", 31.5, 31.8), ("two", 31.9, 32.2)]
 
 
@@ -837,7 +728,7 @@ async def test_the_last_words_are_told_whether_or_not_the_vendor_ends_the_turn(
         assert told.covered_s == pytest.approx(10 + call.vendor.heard_s)
         await trio.sleep(60)
         assert not call.ended
-        assert call.vendor.messages == [CLOSE_STREAM]
+        assert call.vendor.asked == [CLOSE_STREAM]
         assert len(call.vendor.audio) == 1.98 * RATE_HZ + 300
 
 
@@ -849,11 +740,11 @@ async def test_a_vendor_that_does_not_close_leaves_the_turn_as_it_stood(autojump
         await trio.sleep(0.79)
         assert call.seam.finals == []
         await trio.sleep(0.02)
-        assert call.seam.shown[-1] == ("One two three.", "final finished")
+        assert told_in(call)[-1] == ("One two three.", "final finished")
         assert call.seam.told[-1][1].covered_s == pytest.approx(1.75)
         call.scope.cancel()
         await trio.sleep(0.1)
-        assert call.vendor.messages == [CLOSE_STREAM]
+        assert call.vendor.asked == [CLOSE_STREAM]
 
 
 async def test_a_vendor_that_talks_on_is_not_listened_to_for_longer(autojump_clock: MockClock) -> None:
@@ -900,7 +791,7 @@ async def test_a_cancelled_session_closes_the_stream_at_the_vendor(autojump_cloc
         await call.speak(0.4)
         call.scope.cancel()
         await trio.sleep(0.1)
-        assert call.vendor.messages == [CLOSE_STREAM]
+        assert call.vendor.asked == [CLOSE_STREAM]
         assert call.ended_at == pytest.approx(0.4)
 
 
@@ -940,10 +831,9 @@ async def test_a_session_that_dies_in_a_turn_tells_what_is_sure_of_it_first(auto
     async with calling() as call:
         await call.speak(2.4, from_s=5.0)
         await call.vendor.say(info("Update", 0, 2.25, ONE, TWO, THREE))
-        assert call.vendor.connection is not None
-        await call.vendor.connection.aclose(1011, "NET-0000")
+        await call.vendor.close(1011, "NET-0000")
         await trio.sleep(0.1)
-        assert call.seam.shown == [("One two three.", ""), ("One two", "final")]
+        assert told_in(call) == [("One two three.", ""), ("One two", "final")]
         assert call.seam.told[-1][1].covered_s == pytest.approx(6.2)
         assert [(type(each), each.code) for each in call.ended] == [(SocketClosed, "NET-0000")]
 
@@ -1067,16 +957,6 @@ async def test_the_first_of_the_vendors_complaints_are_logged(autojump_clock: Mo
     assert warnings == [("deepgram complained", "Warning: 'SOON' 'unknown'")] * 5
 
 
-VALUES: list[Any] = [None, True, -1, 0, 10**400, 1e308, "", "5", "\ud800", [], {}, [[]], {"a": 1}, [None], "x" * 5000]
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, each in inner:
-        yield from paths(each, (*path, key))
-
-
 GOOD: list[dict[str, Any]] = [
     json.loads(json.dumps(each))
     for each in (
@@ -1092,55 +972,21 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-@st.composite
-def mangled(draw: st.DrawFn) -> str | bytes:
-    message: Any = copy.deepcopy(draw(st.sampled_from(GOOD)))
-    for _ in range(draw(st.integers(0, 3))):
-        path = draw(st.sampled_from(list(paths(message))))
-        value = copy.deepcopy(draw(st.sampled_from(VALUES) | st.floats() | st.integers()))
-        if not path:
-            message = value
-            break
-        at = message
-        for each in path[:-1]:
-            at = at[each]
-        if isinstance(at, dict) and draw(st.booleans()):
-            del at[path[-1]]
-        else:
-            at[path[-1]] = value
-    text = json.dumps(message)
-    match draw(st.integers(0, 9)):
-        case 0:
-            return text[: draw(st.integers(0, len(text)))]
-        case 1:
-            return text.encode()
-        case 2:
-            return draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
-        case _:
-            return text
-
-
 @settings(max_examples=60)
-@given(st.lists(mangled(), max_size=12))
+@given(st.lists(mangled(GOOD), max_size=12))
 def test_whatever_the_vendor_says_the_session_goes_on_and_covered_keeps_to_the_audio(
     messages: list[str | bytes],
 ) -> None:
     async def main() -> None:
         async with calling() as call:
-            await call.speak(2.0, from_s=40.0)
+            await call.hand_over(2.0, from_s=40.0)
             await call.vendor.say(*messages)
             # Which turn it is after all that, the vendor alone knows: one of these is it.
             last = word("Still here.", 1.9, 2.0)
             await call.vendor.say(*(info("EndOfTurn", turn, 2.0, last) for turn in range(15)))
             assert not call.ended
-            assert call.seam.texts[-1] == "Still here."
-            covered = [event.covered_s for _, event in call.seam.told]
-            assert all(before <= after for before, after in pairwise(covered))
-            for _, event in call.seam.told:
-                times = [event.start_s, event.end_s, *(at for each in event.words for at in (each.start_s, each.end_s))]
-                assert all(40.0 <= at <= 42.0 + 1e-6 for at in [*times, event.covered_s])
-                assert event.start_s <= event.end_s
-                assert all(each.start_s <= each.end_s for each in event.words)
+            assert told_in(call)[-1][0] == "Still here."
+            call.seam.keeps_to(40.0, 42.0)
 
     with capture_logs():
         trio.run(main, clock=MockClock(autojump_threshold=0))
@@ -1170,8 +1016,8 @@ async def test_two_turns_are_heard_as_they_were_said(autojump_clock: MockClock) 
         await call.seam.asks.send(Finalise())
         await trio.sleep(1)
     assert call.seam.finals == [WORDS, "Thank you."]
-    assert ("", "final") not in call.seam.shown
-    assert (WORDS, "ending") in call.seam.shown
+    assert ("", "final") not in told_in(call)
+    assert (WORDS, "ending") in told_in(call)
     end = next(event for _, event in call.seam.told if event.speech_final)
     _, lie = tone.say(WORDS, gap_frames=3)
     assert [each.start_s for each in end.words] == pytest.approx([3.6 + each.start_s for each in lie], abs=0.001)
@@ -1187,7 +1033,7 @@ async def test_strange_messages_noise_and_a_vendor_that_cannot_decide_cost_no_wo
     async with calling(simulator=simulator) as call:
         await call.hear(tone.noise(20) + silence(0.8) + said(WORDS) + silence(2.0))
     assert call.seam.finals == [WORDS]
-    endings = [marks for text, marks in call.seam.shown if text == WORDS]
+    endings = [marks for text, marks in told_in(call) if text == WORDS]
     assert sum(before != after == "ending" for before, after in pairwise(["", *endings])) == 4
     assert simulator.violations == []
     assert call.seam.refusals == []
@@ -1250,11 +1096,7 @@ async def test_a_garbled_message_is_counted(autojump_clock: MockClock) -> None:
 async def test_a_check_opens_a_stream_as_a_call_does_and_breaks_no_rule(autojump_clock: MockClock) -> None:
     simulator = flux()
     async with trio.open_nursery() as nursery:
-
-        async def dial(_: Address) -> trio.abc.Stream:
-            return simulator.connect(nursery)
-
-        await FluxRecogniser(base_url="wss://deepgram.test", api_key=KEY, dial=dial).check()
+        await flux_recogniser(dial_to(simulator.connect(nursery))).check()
         assert trio.current_time() < 1.0
         nursery.cancel_scope.cancel()
     assert [each.asked for each in simulator.listenings] == [["CloseStream"]]
@@ -1278,7 +1120,7 @@ async def test_a_handshake_that_is_refused_is_named(
 async def test_over_a_real_socket_a_turn_is_heard() -> None:
     fast = DeepgramPolicy(handshake_s=0, ingest=1000, flux=FluxPolicy(late_s=0, connected_late_s=0))
     simulator = DeepgramSimulator(policies=[fast])
-    seam = Seam(*trio.open_memory_channel[RecogniserAsk](math.inf))
+    seam = Seam.new()
     async with simulator.serving() as url, trio.open_nursery() as nursery:
         recogniser = FluxRecogniser(base_url=url, api_key=KEY, model="flux-general-multi", language="es-MX")
         await recogniser.check()
