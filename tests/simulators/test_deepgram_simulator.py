@@ -1,20 +1,13 @@
 """The simulated Deepgram: what it hears, what it says and when, what it refuses; and the vendor's own SDK, content."""
 
-import json
 import warnings
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
-from urllib.parse import urlencode
 
-import attrs
 import deepgram
 import pytest
 import trio
-import trio_websocket
-import websockets.exceptions
-from deepgram.environment import DeepgramClientEnvironment
 from deepgram.listen.v1.types import (
     ListenV1Configure,
     ListenV1ConfigureSuccess,
@@ -27,13 +20,14 @@ from deepgram.listen.v1.types import (
 from simulators import tone
 from simulators.deepgram import DeepgramPolicy, DeepgramSimulator
 from simulators.faults import Close, Fault, Garble, Refuse, Stall
+from tests.simulators import deepgram_client
+from tests.simulators.deepgram_client import WORDS, Refused, connecting, listened_with_the_sdk, sdk_on, silence
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # they import websockets' old names, and do not use them
     import deepgram.listen.v1.client
     from deepgram.listen.v1.socket_client import AsyncV1SocketClient
 
-KEY = {"authorization": "Token key"}
 OPTIONS = {
     "model": "nova-3",
     "encoding": "mulaw",
@@ -43,71 +37,23 @@ OPTIONS = {
     "utterance_end_ms": "1000",
     "punctuate": "true",
 }
-WORDS = "Hello, I need an appointment tomorrow."
+PATH = "/v1/listen"
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen " * 3
 
 
-@attrs.define
-class Client:
-    """A client without manners or a parser of the engine's. heard: all messages that came, with their times."""
-
-    socket: trio_websocket.WebSocketConnection
-    heard: list[tuple[float, dict[str, Any]]] = attrs.field(factory=list)
-    closed: trio.Event = attrs.field(factory=trio.Event)
-
-    async def listen(self) -> None:
-        try:
-            while True:
-                message = await self.socket.get_message()
-                self.heard.append((trio.current_time(), json.loads(message)))
-        except trio_websocket.ConnectionClosed:
-            self.closed.set()
-
-    async def speak(self, audio: bytes, *, chunk_bytes: int = 800) -> None:
-        for at in range(0, len(audio), chunk_bytes):
-            piece = audio[at : at + chunk_bytes]
-            await self.socket.send_message(piece)
-            await trio.sleep(len(piece) / 8000)
-
-    async def tell(self, kind: str, **fields: Any) -> None:
-        await self.socket.send_message(json.dumps({"type": kind, **fields}))
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for _, message in self.heard if message["type"] == kind]
-
+class Client(deepgram_client.Client):
     def finals(self) -> list[dict[str, Any]]:
         return [message for message in self.of("Results") if message["is_final"]]
 
-    async def code(self) -> tuple[int, str | None]:
-        await self.closed.wait()
-        assert self.socket.closed is not None
-        return self.socket.closed.code, self.socket.closed.reason
 
-
-@asynccontextmanager
-async def calling(
+def calling(
     simulator: DeepgramSimulator, options: dict[str, str] | None = None, headers: dict[str, str] | None = None
-) -> AsyncIterator[Client]:
-    async with trio.open_nursery() as nursery:
-        socket = await trio_websocket.wrap_client_stream(
-            nursery,
-            simulator.connect(nursery),  # type: ignore[arg-type]  # any stream will do
-            "api.deepgram.com",
-            f"/v1/listen?{urlencode(OPTIONS if options is None else options)}",
-            extra_headers=[(name.encode(), value.encode()) for name, value in (headers or KEY).items()],
-        )
-        client = Client(socket)
-        nursery.start_soon(client.listen)
-        yield client
-        nursery.cancel_scope.cancel()
+) -> AbstractAsyncContextManager[Client]:
+    return deepgram_client.calling(Client, simulator, PATH, OPTIONS if options is None else options, headers)
 
 
 def transcript(results: dict[str, Any]) -> str:
     return str(results["channel"]["alternatives"][0]["transcript"])
-
-
-def silence(seconds: float) -> bytes:
-    return tone.SILENT_FRAME * round(seconds * 50)
 
 
 # ── what it hears ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -338,15 +284,8 @@ async def test_keyterms_can_be_changed_one_at_a_time(autojump_clock: None) -> No
 
 async def refused(
     simulator: DeepgramSimulator, options: dict[str, str] | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, Any], dict[str, str]]:
-    with pytest.raises(ExceptionGroup) as caught:
-        async with calling(simulator, options, headers or KEY):
-            pass
-    [error] = caught.value.exceptions
-    assert isinstance(error, trio_websocket.ConnectionRejected)
-    answer = {name.decode(): value.decode() for name, value in error.headers}
-    assert error.body is not None
-    return error.status_code, json.loads(error.body), answer
+) -> Refused:
+    return await deepgram_client.refused(simulator, PATH, OPTIONS if options is None else options, headers)
 
 
 @pytest.mark.parametrize(
@@ -371,16 +310,8 @@ async def test_a_missing_or_wrong_key_is_refused_with_401(autojump_clock: None, 
 
 async def test_a_browser_may_show_its_key_as_a_subprotocol(autojump_clock: None) -> None:
     simulator = DeepgramSimulator(policies=[DeepgramPolicy(keys=frozenset({"key"}))])
-    async with trio.open_nursery() as nursery:
-        socket = await trio_websocket.wrap_client_stream(
-            nursery,
-            simulator.connect(nursery),  # type: ignore[arg-type]  # any stream will do
-            "api.deepgram.com",
-            f"/v1/listen?{urlencode(OPTIONS)}",
-            subprotocols=["token", "key"],
-        )
+    async with connecting(simulator, PATH, OPTIONS, {}, subprotocols=["token", "key"]) as socket:
         assert socket.subprotocol == "token"
-        nursery.cancel_scope.cancel()
     assert simulator.violations == []
 
 
@@ -609,41 +540,10 @@ async def test_every_message_can_be_mangled(autojump_clock: None) -> None:
 # ── the vendor's own SDK ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@attrs.define
-class SdkSocket:
-    """What the SDK's asynchronous client wants of a socket."""
-
-    socket: trio_websocket.WebSocketConnection
-
-    async def send(self, message: str | bytes) -> None:
-        await self.socket.send_message(message)
-
-    async def recv(self) -> str | bytes:
-        return await self.socket.get_message()
-
-
 async def test_the_sdks_asynchronous_client_understands_all_messages(autojump_clock: None) -> None:
     simulator = DeepgramSimulator()
     options = {**OPTIONS, "vad_events": "true"}
-    heard: list[Any] = []
-    async with trio.open_nursery() as nursery:
-        socket = await trio_websocket.wrap_client_stream(
-            nursery,
-            simulator.connect(nursery),  # type: ignore[arg-type]  # any stream will do
-            "api.deepgram.com",
-            f"/v1/listen?{urlencode(options)}",
-            extra_headers=[(b"Authorization", b"Token key")],
-        )
-        client = AsyncV1SocketClient(websocket=SdkSocket(socket))  # type: ignore[arg-type]
-
-        async def receive() -> None:
-            try:
-                while True:
-                    heard.append(await client.recv())
-            except trio_websocket.ConnectionClosed:
-                nursery.cancel_scope.cancel()
-
-        nursery.start_soon(receive)
+    async with sdk_on(AsyncV1SocketClient, simulator, PATH, options) as (client, heard):
         await client.send_media(tone.say(WORDS)[0] + silence(1.5))
         await client.send_keep_alive()
         await client.send_configure(ListenV1Configure(type="Configure", keyterms=["tooth"]))
@@ -667,21 +567,13 @@ async def test_the_sdks_asynchronous_client_understands_all_messages(autojump_cl
 async def test_the_sdks_own_connection_is_let_in_and_served() -> None:
     policy = DeepgramPolicy(keys=frozenset({"secret"}), handshake_s=0, final_late_s=0, interim_late_s=0, ingest=1000)
     simulator = DeepgramSimulator(policies=[policy])
-    async with simulator.serving() as url:
-        listened = await trio.to_thread.run_sync(partial(_listen_with_the_sdk, url, "secret"))
-        with pytest.raises(websockets.exceptions.InvalidStatus) as caught:
-            await trio.to_thread.run_sync(partial(_listen_with_the_sdk, url, "wrong"))
-    assert caught.value.response.status_code == 401
+    listened = await listened_with_the_sdk(simulator, _listen)
     finals = [each for each in listened if isinstance(each, ListenV1Results) and each.is_final]
     assert [each.channel.alternatives[0].transcript for each in finals] == [WORDS]
     assert isinstance(listened[-1], ListenV1Metadata)
-    assert [each.connection for each in simulator.violations] == [1]
 
 
-def _listen_with_the_sdk(url: str, key: str) -> list[Any]:
-    http = url.replace("ws", "http", 1)
-    environment = DeepgramClientEnvironment(base=http, production=url, agent=url, agent_rest=http)
-    client = deepgram.DeepgramClient(api_key=key, environment=environment)
+def _listen(client: deepgram.DeepgramClient) -> list[Any]:
     send: Callable[[bytes], None]
     with client.listen.v1.connect(
         model="nova-3", encoding="mulaw", sample_rate=8000, interim_results=True, endpointing=300, smart_format=True

@@ -1,21 +1,14 @@
 """The simulated Flux: its turns, on the audio's own clock; what it refuses; and the vendor's own SDK, content."""
 
-import json
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlencode
 
-import attrs
 import deepgram
 import pytest
 import trio
 import trio_websocket
-import websockets.exceptions
-from deepgram.environment import DeepgramClientEnvironment
 from deepgram.listen.v2.types import (
     ListenV2Configure,
     ListenV2ConfigureSuccess,
@@ -28,49 +21,26 @@ from deepgram.listen.v2.types import (
 from simulators import tone
 from simulators.deepgram import DeepgramPolicy, DeepgramSimulator, FluxListening, FluxPolicy
 from simulators.faults import Close, Stall
+from tests.simulators import deepgram_client
+from tests.simulators.deepgram_client import WORDS, listened_with_the_sdk, sdk_on, silence
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # they import websockets' old names, and do not use them
     import deepgram.listen.v2.client
     from deepgram.listen.v2.socket_client import AsyncV2SocketClient
 
-KEY = {"authorization": "Token key"}
 OPTIONS = {
     "model": "flux-general-en",
     "encoding": "mulaw",
     "sample_rate": "8000",
     "eager_eot_threshold": "0.4",
 }
-WORDS = "Hello, I need an appointment tomorrow."
+PATH = "/v2/listen"
 
 
-@attrs.define
-class Client:
-    """A client without manners or a parser of the engine's. heard: all messages that came, with their times."""
-
-    socket: trio_websocket.WebSocketConnection
-    heard: list[tuple[float, dict[str, Any]]] = attrs.field(factory=list)
-    closed: trio.Event = attrs.field(factory=trio.Event)
-
-    async def listen(self) -> None:
-        try:
-            while True:
-                message = await self.socket.get_message()
-                self.heard.append((trio.current_time(), json.loads(message)))
-        except trio_websocket.ConnectionClosed:
-            self.closed.set()
-
+class Client(deepgram_client.Client):
     async def speak(self, audio: bytes, *, chunk_bytes: int = 640) -> None:
-        for at in range(0, len(audio), chunk_bytes):
-            piece = audio[at : at + chunk_bytes]
-            await self.socket.send_message(piece)
-            await trio.sleep(len(piece) / 8000)
-
-    async def tell(self, kind: str, **fields: Any) -> None:
-        await self.socket.send_message(json.dumps({"type": kind, **fields}))
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for _, message in self.heard if message["type"] == kind]
+        await super().speak(audio, chunk_bytes=chunk_bytes)
 
     def events(self, *, updates: bool = False) -> list[dict[str, Any]]:
         return [each for each in self.of("TurnInfo") if updates or each["event"] != "Update"]
@@ -79,37 +49,20 @@ class Client:
     def told(self) -> list[tuple[str, int, str]]:
         return [(each["event"], each["turn_index"], each["transcript"]) for each in self.events()]
 
-    async def code(self) -> tuple[int, str | None]:
-        await self.closed.wait()
-        assert self.socket.closed is not None
-        return self.socket.closed.code, self.socket.closed.reason
-
 
 def flux(**policy: Any) -> DeepgramSimulator:
     return DeepgramSimulator(policies=[DeepgramPolicy(flux=FluxPolicy(**policy))])
 
 
-@asynccontextmanager
-async def calling(
-    simulator: DeepgramSimulator, path: str = "/v2/listen", /, headers: dict[str, str] | None = None, **options: str
-) -> AsyncIterator[Client]:
-    given = {name: value for name, value in {**OPTIONS, **options}.items() if value}
-    async with trio.open_nursery() as nursery:
-        socket = await trio_websocket.wrap_client_stream(
-            nursery,
-            simulator.connect(nursery),  # type: ignore[arg-type]  # any stream will do
-            "api.deepgram.com",
-            f"{path}?{urlencode(given)}",
-            extra_headers=[(name.encode(), value.encode()) for name, value in (headers or KEY).items()],
-        )
-        client = Client(socket)
-        nursery.start_soon(client.listen)
-        yield client
-        nursery.cancel_scope.cancel()
+def with_options(**options: str) -> dict[str, str]:
+    """What is asked for, with some of it changed, or left out where it is ""."""
+    return {name: value for name, value in {**OPTIONS, **options}.items() if value}
 
 
-def silence(seconds: float) -> bytes:
-    return tone.SILENT_FRAME * round(seconds * 50)
+def calling(
+    simulator: DeepgramSimulator, path: str = PATH, /, headers: dict[str, str] | None = None, **options: str
+) -> AbstractAsyncContextManager[Client]:
+    return deepgram_client.calling(Client, simulator, path, with_options(**options), headers)
 
 
 def said(text: str) -> bytes:
@@ -349,14 +302,11 @@ async def test_what_comes_after_close_stream_is_a_violation(autojump_clock: None
 # ── what it refuses ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def refused(simulator: DeepgramSimulator, path: str = "/v2/listen", **options: Any) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(ExceptionGroup) as caught:
-        async with calling(simulator, path, **options):
-            pass
-    [error] = caught.value.exceptions
-    assert isinstance(error, trio_websocket.ConnectionRejected)
-    assert error.body is not None
-    return error.status_code, json.loads(error.body)
+async def refused(
+    simulator: DeepgramSimulator, path: str = PATH, /, headers: dict[str, str] | None = None, **options: Any
+) -> tuple[int, dict[str, Any]]:
+    status, body, _ = await deepgram_client.refused(simulator, path, with_options(**options), headers)
+    return status, body
 
 
 @pytest.mark.parametrize(
@@ -469,40 +419,9 @@ async def test_strange_messages_and_fields_are_numbered_too(autojump_clock: None
 # ── the vendor's own SDK ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@attrs.define
-class SdkSocket:
-    """What the SDK's asynchronous client wants of a socket."""
-
-    socket: trio_websocket.WebSocketConnection
-
-    async def send(self, message: str | bytes) -> None:
-        await self.socket.send_message(message)
-
-    async def recv(self) -> str | bytes:
-        return await self.socket.get_message()
-
-
 async def test_the_sdks_asynchronous_client_understands_all_messages(autojump_clock: None) -> None:
     simulator = flux()
-    heard: list[Any] = []
-    async with trio.open_nursery() as nursery:
-        socket = await trio_websocket.wrap_client_stream(
-            nursery,
-            simulator.connect(nursery),  # type: ignore[arg-type]  # any stream will do
-            "api.deepgram.com",
-            f"/v2/listen?{urlencode(OPTIONS)}",
-            extra_headers=[(b"Authorization", b"Token key")],
-        )
-        client = AsyncV2SocketClient(websocket=SdkSocket(socket))  # type: ignore[arg-type]
-
-        async def receive() -> None:
-            try:
-                while True:
-                    heard.append(await client.recv())
-            except trio_websocket.ConnectionClosed:
-                nursery.cancel_scope.cancel()
-
-        nursery.start_soon(receive)
+    async with sdk_on(AsyncV2SocketClient, simulator, PATH, OPTIONS) as (client, heard):
         thresholds = ListenV2ConfigureThresholds(eot_threshold=0.8)
         await client.send_configure(ListenV2Configure(type="Configure", thresholds=thresholds, keyterms=["tooth"]))
         await client.send_media(said(WORDS) + silence(1.5))
@@ -530,21 +449,13 @@ async def test_the_sdks_own_connection_is_let_in_and_served() -> None:
         keys=frozenset({"secret"}), handshake_s=0, ingest=1000, flux=FluxPolicy(late_s=0, connected_late_s=0)
     )
     simulator = DeepgramSimulator(policies=[policy])
-    async with simulator.serving() as url:
-        listened = await trio.to_thread.run_sync(partial(_listen_with_the_sdk, url, "secret"))
-        with pytest.raises(websockets.exceptions.InvalidStatus) as caught:
-            await trio.to_thread.run_sync(partial(_listen_with_the_sdk, url, "wrong"))
-    assert caught.value.response.status_code == 401
+    listened = await listened_with_the_sdk(simulator, _listen)
     ends = [each for each in listened if isinstance(each, ListenV2TurnInfo) and each.event == "EndOfTurn"]
     assert [each.transcript for each in ends] == [WORDS]
     assert isinstance(listened[0], ListenV2Connected)
-    assert [each.connection for each in simulator.violations] == [1]
 
 
-def _listen_with_the_sdk(url: str, key: str) -> list[Any]:
-    http = url.replace("ws", "http", 1)
-    environment = DeepgramClientEnvironment(base=http, production=url, agent=url, agent_rest=http)
-    client = deepgram.DeepgramClient(api_key=key, environment=environment)
+def _listen(client: deepgram.DeepgramClient) -> list[Any]:
     with client.listen.v2.connect(
         model="flux-general-en",
         encoding="mulaw",
