@@ -342,7 +342,7 @@ async def refused(
     ],
     ids=str,
 )
-async def test_a_bad_parameter_is_refused_with_400(autojump_clock: None, change: dict[str, str]) -> None:
+async def test_a_bad_parameter_is_refused_with_400(autojump_clock: None, change: dict[str, Any]) -> None:
     simulator = flux()
     status, body = await refused(simulator, **change)
     assert status == 400
