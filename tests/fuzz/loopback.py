@@ -34,7 +34,7 @@ from web.tickets import stream_keys
 ANSWER_S: Final = 3.0
 """How long a broken request waits for its answer; then its connection is closed from here."""
 
-WITNESS_WORDS: Final = (("bada", "keso"), ("miro", "tunu"))
+WITNESS_WORDS: Final = (("bada", "keso"),)
 
 
 class ToneWords:
