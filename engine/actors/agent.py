@@ -189,15 +189,15 @@ class Agent:
         return self.history.entries
 
     @property
-    def _busy(self) -> bool:
-        """Whether something is in hand, or nothing is to be done any more."""
-        return self.reply is not None or bool(self.wait.tools) or self.settling is not None or self.line is not None
-
-    @property
     def deadline(self) -> float:
         """When the model, a tool or the Pacer has been silent too long."""
         waits = (self.wait, self.eager, self.reply, self.settling)
         return min(each.due for each in waits if each is not None)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether something is in hand, or nothing is to be done any more."""
+        return self.reply is not None or bool(self.wait.tools) or self.settling is not None or self.line is not None
 
     def handle(self, message: Inbox, now: float) -> "Step":
         """Return the core that follows `message`, and what it sends."""
@@ -237,11 +237,7 @@ class Agent:
                 return self._idle(turn, now)
             case LineClosed():
                 core = attrs.evolve(self, settling=None, wait=self.wait.unfilled().toned(), line=message)
-                return _chain(
-                    core._unexpected(),
-                    lambda core: core._dropped(),
-                    lambda core: (core, [message]),
-                )
+                return _chain(core._unexpected(), lambda core: core._dropped(), lambda core: (core, [message]))
             case PolicyChanged(policy=policy):
                 return (attrs.evolve(self, policy=policy) if isinstance(policy, AgentPolicy) else self), []
             case Tick():
@@ -306,7 +302,7 @@ class Agent:
         cancel = CancelModel(request=self.eager.request, stalled=stalled)
         return attrs.evolve(self, eager=None), [cancel, *self.eager.spent()]
 
-    # What it says.
+    # What it answers.
 
     def _heard_model(self, reply: Reply, message: FromModel, now: float) -> "Step":
         after, pieces = reply.heard(message, now + self.policy.stall_s)
@@ -441,8 +437,8 @@ class Agent:
 
     def _patient(self, since: float) -> Self:
         """Return the core that will tell the caller to wait, if nothing is said before."""
-        busy = self.reply is not None and not self.reply.wordless  # in the middle of an answer: this one comes after it
-        if busy or ONE_MOMENT not in self.policy.phrases or self.line is not None:
+        answering = self.reply is not None and not self.reply.wordless  # this one's answer comes after it
+        if answering or ONE_MOMENT not in self.policy.phrases or self.line is not None:
             return self
         return attrs.evolve(self, wait=self.wait.patient(since, self.policy.filler_s, self.history.questions))
 
@@ -508,11 +504,7 @@ class Agent:
         """Say a clip as the whole of a turn."""
         core = attrs.evolve(self._handed_over(now), answered=max(self.answered, turn))
         effects: list[object] = [self._clip(turn, 0, clip), ReplyEnded(turn=turn, pieces=1)]
-        return _chain(
-            core._unexpected(),
-            lambda core: core._said_clip(turn, clip, now),
-            lambda core: (core, effects),
-        )
+        return _chain(core._unexpected(), lambda core: core._said_clip(turn, clip, now), lambda core: (core, effects))
 
     def _says(self, reply: Reply, pieces: tuple[str, ...], now: float) -> "Step":
         """Hand pieces of the model's text to the voice. reply: as it was before them."""
