@@ -18,7 +18,7 @@ from engine.providers.clips import AT_ONCE, render_clips
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.providers.levelled import Levelled, Measured
 from engine.providers.local.script import spoken_number
-from engine.providers.local.vad import FrameVad
+from engine.providers.local.vad import CallerVad
 from engine.providers.local.warm import Local, open_local
 from engine.reception import Reception, Team
 from engine.settings import Settings, Tenant, Tenants
@@ -195,7 +195,7 @@ class _House:
             recognisers=tuple([await self._ear(tenant, name) for name in self._names(tenant, "stt")]),
             voices=self._levelled(tenant, [await self._voice(tenant, name) for name in self._names(tenant, "tts")]),
             models=tuple([await self._mind(tenant, name) for name in self._names(tenant, "llm")]),
-            vad=FrameVad,
+            vad=CallerVad,
             clips={},
         )
 
