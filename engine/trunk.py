@@ -42,8 +42,8 @@ class Line(Protocol):
 class Vad(Protocol):
     """A voice activity detector with the state of one line."""
 
-    def voiced(self, frame: bytes) -> bool:
-        """Whether there is speech in a frame of 160 bytes of µ-law."""
+    def heard(self, frame: bytes) -> tuple[bool, bool]:
+        """Whether there is speech in a frame of 160 bytes of µ-law, and whether it may be the caller's own."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -177,8 +177,9 @@ class Trunk:
     def _frames(self, media: twilio.Media) -> None:
         for at in range(0, len(media.audio), FRAME_BYTES):
             frame = media.audio[at : at + FRAME_BYTES]
-            voiced = len(frame) == FRAME_BYTES and self.vad.voiced(frame)
-            self.tell(LineAudio(start_s=media.timestamp_ms / 1000 + at / RATE_HZ, audio=frame, voiced=voiced))
+            voiced, own = self.vad.heard(frame) if len(frame) == FRAME_BYTES else (False, False)
+            start_s = media.timestamp_ms / 1000 + at / RATE_HZ
+            self.tell(LineAudio(start_s=start_s, audio=frame, voiced=voiced, own=own))
 
     def _bad(self, why: str) -> None:
         self.bad_messages += 1

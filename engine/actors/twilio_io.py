@@ -63,12 +63,12 @@ class TwilioIO:
         if self.voice is Voice.GONE:
             return self, []
         match message:
-            case LineAudio(start_s=start_s, audio=audio, voiced=voiced):
+            case LineAudio(start_s=start_s, audio=audio, voiced=voiced, own=own):
                 end_s = start_s + len(audio) / RATE_HZ
                 # Audio that was lost on its way is no sound: what lies around it is not unbroken.
                 here, lost = self._unvoiced(start_s) if start_s - self.heard_s > LOST_S else (self, [])
                 heard = attrs.evolve(here, heard_s=max(self.heard_s, end_s))
-                core, effects = heard._voiced(start_s, end_s) if voiced else heard._unvoiced(end_s)
+                core, effects = heard._voiced(start_s, end_s) if voiced and own else heard._unvoiced(end_s)
                 return core, [*lost, CallerAudio(start_s=start_s, end_s=end_s, audio=audio, voiced=voiced), *effects]
             case LineDtmf(digit=digit):
                 return self, [Dtmf(digit=digit, at_s=self.heard_s)]

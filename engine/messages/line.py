@@ -10,11 +10,14 @@ class LineAudio:
     audio: 160 bytes, 20 ms, 8 kHz mono G.711 µ-law.
     start_s: Twilio's media timestamp, seconds on the call's timeline.
     voiced: whether the voice activity detector at the line heard speech in it.
+    own: whether that may be the caller's own: it is not much softer than theirs. Who is softer is heard and answered,
+        and does not hold the agent.
     """
 
     start_s: float
     audio: bytes = attrs.field(repr=lambda audio: f"<{len(audio)} bytes>")
     voiced: bool
+    own: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -383,6 +383,7 @@ class VirtualArchive:
 class ToneVad:
     """A voice activity detector for the tone code."""
 
-    def voiced(self, frame: bytes) -> bool:
-        """Whether there is sound in a frame."""
-        return tone.voiced(frame)
+    def heard(self, frame: bytes) -> tuple[bool, bool]:
+        """Whether there is sound in a frame, and whether it is the caller's: nobody else is in the room."""
+        voiced = tone.voiced(frame)
+        return voiced, voiced

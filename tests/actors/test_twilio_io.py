@@ -20,10 +20,10 @@ Speech: TypeAlias = SpeechStarted | SpeechStopped
 
 
 def frames(pattern: str, *, start_s: float = 0.0) -> list[tuple[object, float]]:
-    """The frames of a pattern, 20 ms each: `#` has a voice in it, `.` has none."""
+    """The frames of a pattern, 20 ms each: `#` has the caller's voice in it, `~` somebody's much softer, `.` none."""
     return [
-        (LineAudio(start_s=round(start_s + count * 0.02, 3), audio=SILENT_FRAME, voiced=each == "#"), 0.0)
-        for count, each in enumerate(pattern)
+        (LineAudio(start_s=round(start_s + n * 0.02, 3), audio=SILENT_FRAME, voiced=each != ".", own=each == "#"), 0.0)
+        for n, each in enumerate(pattern)
     ]
 
 
@@ -48,12 +48,20 @@ def said(messages: list[object]) -> list[Speech]:
         ("###..........##..........", [SpeechStarted(at_s=0.0), SpeechStopped(at_s=0.06)]),
         ("###..........###", [SpeechStarted(at_s=0.0), SpeechStopped(at_s=0.06), SpeechStarted(at_s=0.26)]),
         ("#" * 200, [SpeechStarted(at_s=0.0)]),
+        ("~" * 200, []),  # a radio
+        ("##~##", []),
+        ("###~~~~~~~~~~", [SpeechStarted(at_s=0.0), SpeechStopped(at_s=0.06)]),
     ],
 )
 def test_speech_begins_after_three_voiced_frames_and_ends_after_ten_silent_ones(
     pattern: str, told: list[object]
 ) -> None:
     assert speech(pattern) == told
+
+
+def test_what_a_softer_voice_says_is_heard_as_any_other() -> None:
+    told = [each for each in sent(PLAIN, *frames("~.")) if isinstance(each, CallerAudio)]
+    assert [each.voiced for each in told] == [True, False]
 
 
 @pytest.mark.parametrize(

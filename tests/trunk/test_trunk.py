@@ -20,6 +20,7 @@ from engine.trunk import LOGGED_BAD_MESSAGES, WAITING_BOUND, FromLine, Trunk
 
 SID = "MZ" + "0" * 32
 VOICED = b"\x01" * FRAME_BYTES
+SOFT = b"\x02" * FRAME_BYTES
 SILENT = b"\xff" * FRAME_BYTES
 
 
@@ -58,9 +59,9 @@ class MemoryLine:
 
 
 class FirstByteVad:
-    def voiced(self, frame: bytes) -> bool:
+    def heard(self, frame: bytes) -> tuple[bool, bool]:
         assert len(frame) == FRAME_BYTES
-        return frame == VOICED
+        return frame in {VOICED, SOFT}, frame == VOICED
 
 
 @attrs.define
@@ -138,12 +139,15 @@ START = incoming(
 # ── what the line brings ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_frame_is_passed_on_with_its_time_and_whether_it_is_voiced(autojump_clock: MockClock) -> None:
+async def test_a_frame_is_passed_on_with_its_time_and_whether_and_by_whom_it_is_voiced(
+    autojump_clock: MockClock,
+) -> None:
     async with open_trunk() as rig:
-        await rig.hears(media(VOICED, 1000), media(SILENT, 1020))
+        await rig.hears(media(VOICED, 1000), media(SOFT, 1020), media(SILENT, 1040))
     assert rig.told == [
         LineAudio(start_s=1.0, audio=VOICED, voiced=True),
-        LineAudio(start_s=1.02, audio=SILENT, voiced=False),
+        LineAudio(start_s=1.02, audio=SOFT, voiced=True, own=False),
+        LineAudio(start_s=1.04, audio=SILENT, voiced=False, own=False),
     ]
 
 
@@ -153,9 +157,9 @@ async def test_a_longer_piece_of_audio_comes_frame_by_frame_and_a_short_end_is_n
     async with open_trunk() as rig:
         await rig.hears(media(SILENT + VOICED + b"\x01" * 80, 500))
     assert rig.told == [
-        LineAudio(start_s=0.5, audio=SILENT, voiced=False),
+        LineAudio(start_s=0.5, audio=SILENT, voiced=False, own=False),
         LineAudio(start_s=0.52, audio=VOICED, voiced=True),
-        LineAudio(start_s=0.54, audio=b"\x01" * 80, voiced=False),
+        LineAudio(start_s=0.54, audio=b"\x01" * 80, voiced=False, own=False),
     ]
 
 

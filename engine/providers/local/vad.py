@@ -1,7 +1,7 @@
 """FrameVad: whether there is a voice in a frame of the caller's audio, by WebRTC's detector behind a gate of level.
 
-CallerVad: whether it is the caller's own voice, by how loud the caller was before. It serves what may silence the
-agent; a recogniser is given all audio, and has a FrameVad of its own if it needs one.
+CallerVad: whether it is the caller's own besides, by how loud the caller was before. That serves what may silence the
+agent; what any voice says is heard and kept.
 """
 
 from typing import Final
@@ -151,9 +151,10 @@ class CallerVad(FrameVad):
         super().__init__(aggressiveness=aggressiveness, floor_db=floor_db)
         self._gate = CallerGate(self._floor, policy)
 
-    def voiced(self, frame: bytes) -> bool:
-        """Return whether the caller speaks in a frame: 160 bytes of µ-law; a shorter one is padded with silence."""
-        return self._gate.passes(self._energy(frame))
+    def heard(self, frame: bytes) -> tuple[bool, bool]:
+        """Return whether there is speech in a frame, as `voiced` does, and whether it may be the caller's own."""
+        level = self._energy(frame)
+        return level > 0.0, self._gate.passes(level)
 
 
 def _ratio(db: float) -> float:
