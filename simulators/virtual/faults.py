@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import trio
 
-from engine.actors import agent, pacer, tts, twilio_io
+from engine.actors import pacer, tts, twilio_io
+from engine.codec.reply import Reply
 from engine.loop import Kind, Loop
 from engine.mailbox import Core, Envelope
 from engine.messages.caller import CallerAudio
@@ -266,9 +267,9 @@ POISONS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
                 core.history, entries=(*core.conversation, CallerSaid(turn=_NO_AUDIO, text="?"))
             )
         ),
-        _broken(reply=lambda _: agent.Reply(turn=_NO_AUDIO, request=_NO_AUDIO, due=-1.0)),
+        _broken(reply=lambda _: Reply(turn=_NO_AUDIO, again_at=-1.0)),
         _broken(answered=lambda _: None),
-        _broken(tools=lambda _: None),
+        _broken(wait=lambda core: attrs.evolve(core.wait, tools=_NO_AUDIO)),
     ),
     "tts": (
         _broken(pieces=lambda core: (tts.Piece(turn=_NO_AUDIO, index=0, text=_NO_AUDIO), *core.pieces)),
