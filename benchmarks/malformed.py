@@ -27,8 +27,9 @@ RESULTS: Final = Path(__file__).parent / "results" / "malformed.json"
 PACKAGES: Final = ("trio", "hypercorn", "quart-trio", "trio-websocket", "wsproto", "h11", "anthropic", "httpx2")
 
 TOTALS: Final[Mapping[str, Mapping[str, int]]] = {
-    runs.LINE: {"in calls": 3000, "before start": 700},
-    runs.DEEPGRAM: {"in calls": 1500},
+    runs.LINE: {"in calls": 2500, "before start": 700},
+    runs.DEEPGRAM: {"in calls": 1000},
+    runs.FLUX: {"in calls": 1000},
     runs.ELEVENLABS: {"in calls": 1300},
     runs.ANTHROPIC: {"by hand": 1500, "in turns": 100},
     runs.FORMS: {"forms": 1200},
