@@ -14,6 +14,10 @@ was heard. Until the hold ends nothing is sent.
 A voice may die in the middle of a word. From then on no piece goes out beyond its last whole word; what is whole keeps
 playing, and the next voice goes on in the word that was cut. After a long pause, a hold, or a notice in its place,
 nobody would know what the end of a word belongs to: then it is said anew.
+
+A voice may take an answer's first piece and say nothing. Whoever handed it over has done what there was to do, and the
+caller hears nothing all the same: so it is here that the caller is told to wait. One phrase is enough for one wait,
+whoever asked for it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,12 +37,14 @@ from engine.messages.supervision import Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed, VoiceDied
 from engine.messages.turns import BargedIn
 
-__all__ = ["HOLD_TONE", "Buffer", "Clip", "Held", "Inbox", "Pacer", "PacingPolicy", "Piece", "Reply"]
+__all__ = ["HOLD_TONE", "ONE_MOMENT", "Buffer", "Clip", "Held", "Inbox", "Pacer", "PacingPolicy", "Piece", "Reply"]
 
 # The hold tone waits for no stall, and what follows it waits for the rest of it.
 _TONE_LEAD_S: Final = 0.1
 HOLD_TONE: Final = "hold_tone"
 """The clip that a tool's wait is filled with, if the tenant has one."""
+ONE_MOMENT: Final = "one_moment"
+"""The clip that tells a caller to wait, if the tenant has one."""
 
 Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded
 Found: TypeAlias = tuple[Reply, Piece]
@@ -60,6 +66,9 @@ class PacingPolicy:
     anew_s: pause after which a word is said anew that was cut in it. 1.0: until then it is a word with a pause in it.
     join_s: buffered audio below which a part of a frame is sent padded, once nothing has come for as long. 0.04: two
         frames; until then it is held for what comes, because padding within a word is heard.
+    silent_s: how long the first piece of an answer, handed over to its voice, may be without sound before the caller is
+        told to wait; there is no such phrase where there is no clip of it. 1.2: eight times what a healthy voice takes,
+        and a caller who was answered within the usual second has then heard nothing for two.
     starve_s: how long a piece without sound holds up those behind it. 8.0: longer than any vendor's first audio.
     away_s: the same while its voice is dead. 25.0: longer than its successors are waited for, who owe its words.
     echo_s: how long after its sound a piece counts as heard although its mark never came. 2.0: a slow network's round
@@ -74,6 +83,7 @@ class PacingPolicy:
     pause_s: float = 0.0
     anew_s: float = 1.0
     join_s: float = 0.04
+    silent_s: float = 1.2
     starve_s: float = 8.0
     away_s: float = 25.0
     echo_s: float = 2.0
@@ -92,6 +102,8 @@ class Pacer:
     # A phrase that goes before everything, at the next joint: between pieces, or where a piece waits for its voice.
     # Once it is gone it stays until it was heard: a hold may cut it.
     notice: Piece | None = None
+    # The newest turn in which a notice was given to a caller who waited for the answer's first sound.
+    filled: int = -1
     tone: Tone | None = None
     buffer: Buffer = Buffer()
     # While it stands nothing goes out, and no patience ends.
@@ -106,7 +118,7 @@ class Pacer:
 
     @property
     def deadline(self) -> float:
-        """When the next message is due, or a hold ends, or patience with a voice, an echo or a goodbye."""
+        """When a message or word of the wait is due, or a hold ends, or patience with a voice, an echo or a goodbye."""
         if self.line is not None:
             return NEVER
         if self.held is not None:
@@ -181,9 +193,8 @@ class Pacer:
                 piece = Piece(index=index, text=clip.text, audio=clip.audio, complete=True, firm=firm)
                 return self._with(turn, lambda reply: reply.with_piece(piece))
             case PlayNotice(clip=name):
-                clip = self.clips[name]
-                notice = Piece(index=0, text=clip.text, audio=clip.audio, complete=True)
-                return self if self._notice_waits() else attrs.evolve(self, notice=notice)
+                again = name == ONE_MOMENT and 0 <= self._waiting_for <= self.filled
+                return self if again or self._notice_waits() else self._noticed(name)
             case ReplyEnded(turn=turn, pieces=total):
                 return self._with(turn, lambda reply: attrs.evolve(reply, total=total))
             case AgentAudio(turn=turn, index=index, audio=audio, words=words):
@@ -192,6 +203,12 @@ class Pacer:
                 return self._changed(turn, index, lambda piece: attrs.evolve(piece, complete=True))
             case _:
                 assert_never(message)
+
+    def _noticed(self, name: str) -> "Pacer":
+        """Return the core with a notice to be played. It fills the wait of whoever waits for an answer to begin."""
+        clip = self.clips[name]
+        notice = Piece(index=0, text=clip.text, audio=clip.audio, complete=True)
+        return attrs.evolve(self, notice=notice, filled=max(self.filled, self._waiting_for))
 
     def _toned(self, turn: int) -> "Pacer":
         """Return the core with the hold tone asked for."""
@@ -207,7 +224,9 @@ class Pacer:
         if turn <= self.over:
             return self
         reply = next((each for each in self.replies if each.turn == turn), None)
-        return attrs.evolve(self, replies=self._replies_with(change(Reply(turn=turn) if reply is None else reply)))
+        if reply is None:
+            reply = Reply(turn=turn, asked_at=self.news_at)
+        return attrs.evolve(self, replies=self._replies_with(change(reply)))
 
     def _replies_with(self, reply: Reply) -> tuple[Reply, ...]:
         """Return the replies with another one in that one's place."""
@@ -243,6 +262,12 @@ class Pacer:
                 if not piece.gone:
                     return reply, piece
         return None
+
+    @property
+    def _waiting_for(self) -> int:
+        """The turn of which the first sound is to go out next, or -1."""
+        found = self._next()
+        return -1 if found is None or found[0].begun else found[0].turn
 
     @property
     def _ended_turn(self) -> int:
@@ -373,7 +398,7 @@ class Pacer:
     def _message_due(self, found: Found | None) -> float:
         if found is not None and not found[1].waits:
             return self.buffer.until - self.policy.lead_s
-        return min(self._notice_due(found), self._tone_due(found), self._ragged_due(found))
+        return min(self._notice_due(found), self._tone_due(found), self._ragged_due(found), self._filler_due(found))
 
     def _ragged_due(self, found: Found | None) -> float:
         """Return when a part of a frame is filled up with silence: as late as may be, if more of its piece may come."""
@@ -397,6 +422,16 @@ class Pacer:
             return self.buffer.until - self.policy.lead_s
         return self._dry_at() if found[1].waits else NEVER
 
+    def _filler_due(self, found: Found | None) -> float:
+        """Return when the caller is told to wait: after as long a silence, if nothing has told them so in this wait."""
+        if found is None or found[0].begun or ONE_MOMENT not in self.clips:
+            return NEVER
+        reply = found[0]
+        told = self.notice is not None and self.notice.ends_at > reply.asked_at
+        if told or reply.turn <= self.filled:
+            return NEVER
+        return max(reply.asked_at, self.buffer.until) + self.policy.silent_s
+
     def _tone_due(self, found: Found | None) -> float:
         """Return when more of the hold tone is due: never within a piece."""
         if self.tone is None or (found is not None and found[1].sent_bytes):
@@ -419,6 +454,8 @@ class Pacer:
 
     def _overdue(self, now: float) -> "Step":
         found = self._next()
+        if self._filler_due(found) <= now:
+            return _chain(self._noticed(ONE_MOMENT)._sent(now), lambda core: core._overdue(now))
         if self._patience_due(found) > now:
             return self, []
         core = attrs.evolve(self, news_at=now)
@@ -433,7 +470,8 @@ class Pacer:
                 piece, text=piece.words_in(piece.sent_bytes), audio=piece.audio[: piece.sent_bytes], complete=True
             ),
         )
-        return _chain((core, _counted("pieces_starved")), lambda core: core._sent(now))
+        step = _chain((core, _counted("pieces_starved")), lambda core: core._sent(now))
+        return _chain(step, lambda core: core._overdue(now))
 
     # Hearing.
 
@@ -532,7 +570,8 @@ class Pacer:
     def _resumed(self, why: str, now: float) -> "Step":
         """End the hold. Whatever was waited for is waited for anew."""
         hang_up_due = NEVER if self.hang_up is None else now + self.policy.hang_up_s
-        core = attrs.evolve(self, held=None, news_at=now, hang_up_due=hang_up_due)
+        replies = tuple(reply if reply.begun else attrs.evolve(reply, asked_at=now) for reply in self.replies)
+        core = attrs.evolve(self, replies=replies, held=None, news_at=now, hang_up_due=hang_up_due)
         return _chain((core, _counted(why)), lambda core: core._sent(now))
 
     def _cut(self, turn: int, now: float) -> "Step":
@@ -570,6 +609,7 @@ class Pacer:
             self.bare(suspect),
             replies=tuple(suspect.replies),
             notice=suspect.notice,
+            filled=int(suspect.filled),
             tone=suspect.tone,
             buffer=suspect.buffer,
             held=suspect.held,

@@ -261,9 +261,11 @@ class Reply:
 
     pieces: asked for and not yet heard, in order. heard: the words of those that were.
     total: how many pieces it has, once all were asked for. told: what was last told of it, once it has begun.
+    asked_at: when the first thing was asked of it, or the hold ended before which it had not begun.
     """
 
     turn: int
+    asked_at: float = 0.0
     pieces: tuple[Piece, ...] = ()
     heard: str = ""
     total: int | None = None
