@@ -66,7 +66,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "policy": st.just(AgentPolicy(phrases=dict.fromkeys(CLIPS, "A phrase."), models=("any", "other"))),
     "kinds": st.sampled_from([(), ("down",), ("529", "down"), ("401", "refused")]),
     **dict.fromkeys(["input_tokens", "output_tokens"], st.integers(0, 900)),
-    **dict.fromkeys(["voiced", "is_final", "speech_final", "ok", "refused", "settled"], st.booleans()),
+    **dict.fromkeys(["voiced", "own", "is_final", "speech_final", "ok", "refused", "settled"], st.booleans()),
     **dict.fromkeys(["firm", "speech_ending", "semantic"], st.booleans()),
 }
 
