@@ -197,7 +197,7 @@ class VirtualLoop(Loop):
     longest_barge_s: float = 0.0
 
     async def woken(self) -> None:
-        """Lag."""
+        """Lag; who is cancelled at its wake-up dies here, with the message in hand."""
         for fault in self.faults:
             fault.woken(self)
         lag_s = 0.0
@@ -208,7 +208,7 @@ class VirtualLoop(Loop):
         if lag_s:
             await trio.sleep(lag_s)
         else:
-            await super().woken()
+            await trio.lowlevel.checkpoint()
 
     def compute(self, kind: Kind, message: object, now: float) -> tuple[Core, float, list[tuple[Port, object]]]:
         """Compute the step unless a fault says otherwise."""
