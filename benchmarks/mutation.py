@@ -1,9 +1,11 @@
 """Mutation: each of the six cores with one thing in it changed, and whether its tests notice.
 
-python -m benchmarks.mutation                   all six, kept in benchmarks/results/mutation.json and mutation.md
-python -m benchmarks.mutation tts stt           these anew, the others as they were kept
+python -m benchmarks.mutation                   all of them, kept in benchmarks/results/mutation.json and mutation.md
+python -m benchmarks.mutation tts reply         these anew, the others as they were kept
 python -m benchmarks.mutation --sample 100      of each core a hundred changes, the same ones each time
 python -m benchmarks.mutation --jobs 2          two changes at a time
+
+The values that hold a core's rules are changed as the core is, each by itself: its own tests judge it, then the core's.
 
 A change is made in the syntax tree, and the core that it makes is imported in place of the real one by a fork of a
 process that has all else imported: a tenth of a second, before the tests. What is changed: comparisons, arithmetic,
@@ -49,6 +51,11 @@ import pytest
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
 CORES: Final = ("twilio_io", "stt", "turn_detector", "agent", "tts", "pacer")
+RULES: Final = {
+    **dict.fromkeys(("request", "reply", "attempts", "waiting", "history"), "agent"),
+    "playout": "pacer",
+}
+"""Modules of `engine.codec` that hold a core's rules, and whose they are."""
 
 LONGEST_TOLD: Final = 70
 """Characters of code that are told of a change; of longer code its two ends."""
@@ -75,7 +82,7 @@ BELOW: Final = tuple(
     f"engine.{layer}"
     for layer in ("actors", "codec", "loop", "mailbox", "messages", "policy", "providers", "storage", "supervisor")
 )
-"""What of ours knows of no core, and the cores, which know of no other."""
+"""What of ours may be imported beforehand, unless it imports what is changed."""
 
 NOT_BELOW: Final = frozenset(("engine", "holdfast", "web", "simulators", "benchmarks", "tests", "conftest", "__main__"))
 
@@ -330,7 +337,7 @@ def _told(node: ast.AST | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class Core:
-    """A core, its tests, and what they need imported. A stage is told to pytest after the one before it has passed."""
+    """A core, or a module of its rules; its tests. A stage is told to pytest after the one before it has passed."""
 
     name: str
     tree: ast.Module
@@ -339,23 +346,29 @@ class Core:
     @property
     def module(self) -> str:
         """The name that it is imported by."""
-        return f"engine.actors.{self.name}"
+        return f"engine.{'codec' if self.name in RULES else 'actors'}.{self.name}"
 
     @property
     def path(self) -> Path:
         """Where it stands."""
-        return ROOT / "engine" / "actors" / f"{self.name}.py"
+        return ROOT / _file(self.name)
+
+
+def _file(name: str) -> str:
+    return f"engine/{'codec' if name in RULES else 'actors'}/{name}.py"
 
 
 def core_named(name: str) -> Core:
-    """Return a core with its tests: the quick ones, then whole calls, then what holds for all six."""
-    tests = ROOT / "tests" / "actors"
-    quick = tuple(str(path) for path in (tests / f"test_{name}.py", tests / "test_survivors.py") if path.exists())
-    slower = tuple(sorted(str(path) for path in tests.glob(f"test_{name}_*.py")))
-    slower = (*slower, "-k", f"not ({SLOWEST[name]})") if name in SLOWEST else slower
-    shared = (str(tests / "test_every_core.py"), "-k", name)
-    tree = ast.parse((ROOT / "engine" / "actors" / f"{name}.py").read_text())
-    return Core(name=name, tree=tree, stages=tuple(stage for stage in (quick, slower, shared) if stage))
+    """Return a core, or its rules, with the tests: rules' own, the quick ones, whole calls, what holds for all six."""
+    of = RULES.get(name, name)
+    own, tests = ROOT / "tests" / "codec" / f"test_{name}.py", ROOT / "tests" / "actors"
+    first = (str(own),) if name in RULES and own.exists() else ()
+    quick = tuple(str(path) for path in (tests / f"test_{of}.py", tests / "test_survivors.py") if path.exists())
+    slower = tuple(sorted(str(path) for path in tests.glob(f"test_{of}_*.py")))
+    slower = (*slower, "-k", f"not ({SLOWEST[of]})") if of in SLOWEST else slower
+    shared = (str(tests / "test_every_core.py"), "-k", of)
+    tree = ast.parse((ROOT / _file(name)).read_text())
+    return Core(name=name, tree=tree, stages=tuple(stage for stage in (first, quick, slower, shared) if stage))
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -409,7 +422,8 @@ def _forked(work: Callable[[], int], *, quiet: bool = True) -> int:
 
 
 def _prepared(core: Core) -> None:
-    """Import all that the core's tests import and that does not import the core."""
+    """Import all that the core's tests import and that does not import the core, and nothing of ours besides."""
+    _forget()
     with tempfile.NamedTemporaryFile("r") as names:
 
         def look() -> int:
@@ -421,13 +435,26 @@ def _prepared(core: Core) -> None:
         if status:
             raise RuntimeError(f"the tests of {core.name} cannot be collected: pytest says {status}")
         for name in names.read().split():
-            if name != core.module and (name.startswith(BELOW) or ("." not in name and name not in NOT_BELOW)):
-                try:
+            ours = name.startswith(BELOW) and not _imports(name, core.module)
+            if ours or ("." not in name and name not in NOT_BELOW):
+                with suppress(ImportError):  # a name that a test made up
                     importlib.import_module(name)
-                except ImportError:
-                    continue  # a name that a test made up
-    if core.module in sys.modules:
-        raise RuntimeError(f"what should not know of it imports {core.module}")
+
+
+def _imports(name: str, module: str) -> bool:
+    """Whether to import a module is to import another: tried in a fork, as an import cannot be undone."""
+
+    def look() -> int:
+        importlib.import_module(name)
+        return int(module in sys.modules)
+
+    return bool(os.waitstatus_to_exitcode(os.waitpid(_forked(look), 0)[1]))
+
+
+def _forget() -> None:
+    """Have all of ours imported anew: what was prepared for one core may import the next."""
+    for name in [each for each in sys.modules if each == "engine" or each.startswith("engine.")]:
+        del sys.modules[name]
 
 
 Work: TypeAlias = Callable[[], int]
@@ -567,7 +594,7 @@ def _hosted(
 def _defaults(core: Core) -> Callable[[str], frozenset[str]]:
     """Return what tells which keywords of a call may be left out: all of an `evolve`, and fields that have defaults."""
     names = vars(importlib.import_module(core.module))
-    del sys.modules[core.module]
+    _forget()
 
     def spare(function: str) -> frozenset[str]:
         if function.endswith("evolve"):
@@ -611,11 +638,12 @@ def measured(name: str, *, sample: int | None, jobs: int) -> dict[str, Any]:
 
 
 def page(kept: Mapping[str, Any], explained: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the results as they are read."""
+    """Return the results as they are read. A core's note holds until it is measured anew."""
     lines = [
         "# Mutation",
         "",
-        "Each core with one thing in it changed, and whether its tests notice: `python -m benchmarks.mutation`.",
+        "Each core, and each module of its rules, with one thing in it changed, and whether its tests notice:",
+        "`python -m benchmarks.mutation`.",
         "Where fewer were tried than there are, they were drawn by lot. Left out of what each is tried on, as they",
         "take seconds: STT's whole calls and the Pacer's ten thousand interruptions.",
         "",
@@ -627,13 +655,15 @@ def page(kept: Mapping[str, Any], explained: Mapping[str, Mapping[str, str]]) ->
         share = noticed / core["tried"] if core["tried"] else 1.0
         row = (core["mutants"], core["tried"], f"{noticed} ({share:.1%})", core[TOO_LONG], core[SURVIVED])
         lines.append(f"| {name} | {' | '.join(map(str, row))} |")
+    for note in dict.fromkeys(core["note"] for core in kept.values() if "note" in core):
+        lines += ["", f"{' and '.join(name for name, core in kept.items() if core.get('note') == note)}: {note}"]
     for name, core in kept.items():
         if not core["survivors"]:
             continue
         lines += ["", f"## {name}", "", "| where | changed | why nothing fails |", "|---|---|---|"]
         for each in core["survivors"]:
             why = explained.get(name, {}).get(each["change"], "")
-            lines.append(f"| engine/actors/{name}.py:{each['line']} | {_cell(each['change'])} | {why} |")
+            lines.append(f"| {_file(name)}:{each['line']} | {_cell(each['change'])} | {why} |")
     return "\n".join([*lines, ""])
 
 
@@ -644,7 +674,7 @@ def _cell(text: str) -> str:
 def main() -> None:
     """Run what is asked for, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("core", nargs="*", choices=[*CORES, []], help="all six, if none is named")
+    parser.add_argument("core", nargs="*", choices=[*CORES, *RULES, []], help="all, if none is named")
     parser.add_argument("--sample", type=int, help="so many changes of each core, the same ones each time")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
     parser.add_argument("--page", action="store_true", help="only write the page anew, from what is kept")
@@ -660,9 +690,9 @@ def main() -> None:
     )
     data = RESULTS / "mutation.json"
     kept: dict[str, Any] = json.loads(data.read_text()) if data.exists() else {}
-    for name in () if asked.page else asked.core or CORES:
+    for name in () if asked.page else asked.core or (*CORES, *RULES):
         kept[name] = measured(name, sample=asked.sample, jobs=asked.jobs)
-        kept = {each: kept[each] for each in CORES if each in kept}
+        kept = {each: kept[each] for each in (*CORES, *RULES) if each in kept}
         data.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     reasons = RESULTS / "mutation.toml"
     explained = tomllib.loads(reasons.read_text()) if reasons.exists() else {}
