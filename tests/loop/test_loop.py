@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ import trio.testing
 from engine.loop import Kind, Remedy, StepRaised
 from engine.mailbox import NEVER
 from engine.messages.errors import EngineBug
-from tests.loop.rig import ALL, OLD, SAID, SAVED, Echo, Rig, Said, Toy, kept_alive
+from tests.loop.rig import ALL, EVENT, OLD, SAID, SAVED, Echo, Rig, Said, Toy, kept_alive
 
 # A step.
 
@@ -379,3 +380,30 @@ async def test_a_cancellation_at_any_checkpoint_loses_nothing_and_doubles_nothin
     said = [text for text in rig.seen if not text.startswith("tick")]
     assert said == told
     assert [text for text in rig.echoes if not text.startswith("tick")] == told
+
+
+async def test_a_loop_lets_others_run_between_two_steps_however_much_waits_for_it() -> None:
+    rig, met = Rig(), list[int]()
+    rig.put(*"abcdefgh", edge=EVENT)
+
+    async def other() -> None:
+        while len(rig.seen) < 8:
+            met.append(len(rig.seen))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.loop.run)
+        await other()
+        nursery.cancel_scope.cancel()
+    # Of two who stand aside for each other, each may go first: never more than two steps in a row.
+    assert max(after - before for before, after in pairwise([0, *met, 8])) <= 2
+
+
+async def test_a_loop_is_cancelled_between_two_steps_however_much_waits_for_it() -> None:
+    rig = Rig()
+    with trio.CancelScope() as scope:
+        rig.loop.outlets = {**rig.loop.outlets, Echo: (lambda _echo: scope.cancel(),)}
+        rig.put(*"abc")
+        await rig.loop.run()
+    assert rig.seen == ["a"]
+    assert rig.cell.in_hand is not None
