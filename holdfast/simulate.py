@@ -235,24 +235,22 @@ def _end(call: Rehearsed) -> str:
     return f"LOST: {whose.get(call.ended, call.ended)}"
 
 
-def health_lines(rehearsal: Rehearsal, settings: Settings) -> Iterator[Line]:
+def health_lines(rehearsal: Rehearsal) -> Iterator[Line]:
     """Yield what all calls were told of the vendors."""
-    opened: dict[tuple[str, str], int] = {}
-    for at_s, work, vendor, circuit in rehearsal.circuits:
-        match circuit:
+    for told in rehearsal.circuits:
+        vendor = told.vendor
+        match told.circuit:
+            case Circuit.OPEN if told.after_s:
+                text = f"{vendor} is down: no new call begins with it, one may try it after {told.after_s:g} s"
             case Circuit.OPEN:
-                times = opened[work, vendor] = opened.get((work, vendor), 0) + 1
-                health = settings.health
-                open_s = min(health.longest_open_s, health.open_s * health.factor ** (times - 1))
-                text = f"{vendor} is down: no new call begins with it, one may try it after {open_s:g} s"
+                text = f"{vendor} was tried, and nothing was shown: the next call may try it"
             case Circuit.HALF_OPEN:
                 text = f"{vendor} is tried by one call"
             case Circuit.CLOSED:
-                opened.pop((work, vendor), None)
                 text = f"{vendor} is well: all calls begin with it"
             case _:
-                assert_never(circuit)
-        yield Line(at_s=at_s, who=work, text=text)
+                assert_never(told.circuit)
+        yield Line(at_s=told.at_s, who=told.work, text=text)
 
 
 # ── what it comes to ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,7 +327,7 @@ def shown(policy: Policy, rehearsal: Rehearsal, troubles: Sequence[Trouble], *, 
         lines = [f"call {call.number}, opened at {call.opened_s:.1f} s"]
         lines += [f"  {_time(line)}  {line.who:<10} {line.text}" for line in timeline(call, troubles)]
         blocks.append("\n".join(lines))
-    told = [f"  {_time(line)}  {line.who:<10} {line.text}" for line in health_lines(rehearsal, policy.settings)]
+    told = [f"  {_time(line)}  {line.who:<10} {line.text}" for line in health_lines(rehearsal)]
     if told:
         blocks.append("\n".join(["what all calls know", *told]))
     blocks.append("\n".join(["summary", *(f"  {name:<15} {text}" for name, text in summary(rehearsal).items())]))
@@ -421,7 +419,7 @@ def as_json(policy: Policy, rehearsal: Rehearsal, troubles: Sequence[Trouble]) -
         "tenant": policy.tenant.id,
         "notes": list(policy.notes),
         "summary": summary(rehearsal),
-        "health": [attrs.asdict(line) for line in health_lines(rehearsal, policy.settings)],
+        "health": [attrs.asdict(line) for line in health_lines(rehearsal)],
         "calls": [
             {
                 "number": call.number,

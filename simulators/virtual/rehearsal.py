@@ -414,11 +414,22 @@ class Rehearsed:
 
 
 @attrs.frozen(kw_only=True)
+class Told:
+    """What all calls were told of a vendor, and when. after_s: how long until one may try it."""
+
+    at_s: float
+    work: str
+    vendor: str
+    circuit: Circuit
+    after_s: float
+
+
+@attrs.frozen(kw_only=True)
 class Rehearsal:
-    """What became of all the calls. circuits: when all were told what of whom: (s, work, vendor, circuit)."""
+    """What became of all the calls. circuits: what all were told of whom, in order."""
 
     calls: tuple[Rehearsed, ...]
-    circuits: tuple[tuple[float, str, str, Circuit], ...]
+    circuits: tuple[Told, ...]
 
 
 def silences(sounds: Iterable[Sound], end_s: float | None = None) -> tuple[tuple[float, float], ...]:
@@ -511,7 +522,7 @@ class _Rehearsing:
     async def run(self, *, calls: int, apart_s: float, seed: int) -> Rehearsal:
         """Play the calls."""
         tenant, opener = self.tenant, Opener(troubles=self.troubles, seed=seed)
-        circuits: list[tuple[float, str, str, Circuit]] = []
+        circuits: list[Told] = []
         found: list[Rehearsed] = []
         with tempfile.TemporaryDirectory() as folder, Businesses() as businesses, Store.open("sqlite://") as store:
             reception = Reception(
@@ -531,7 +542,9 @@ class _Rehearsing:
             def changed(work: str, vendor: str, choice: str, circuit: Circuit) -> None:
                 told(work, vendor, choice, circuit)
                 whose = f"{vendor} ({choice})" if choice else vendor
-                circuits.append((trio.current_time() - began_at, work, whose, circuit))
+                now = trio.current_time()
+                after_s = max(0.0, reception.health.breaker(work, vendor, choice).retry_at - now)
+                circuits.append(Told(at_s=now - began_at, work=work, vendor=whose, circuit=circuit, after_s=after_s))
 
             reception.health.changed = changed
             desk = _Desk(reception=reception, tenant=tenant, opener=opener, began_at=began_at, turns=self.turns)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -10,10 +11,11 @@ import pytest
 import structlog
 
 from engine.faults import Refuse
+from engine.health import Circuit
 from engine.messages.errors import ConfigError
 from engine.supervisor import FailedBack, FailedOver
-from holdfast.simulate import Asked, policy_of, simulate, trouble
-from simulators.virtual.rehearsal import Outage, Rehearsal, Rehearsed, Wear, rehearse
+from holdfast.simulate import Asked, health_lines, policy_of, simulate, trouble
+from simulators.virtual.rehearsal import Outage, Rehearsal, Rehearsed, Told, Wear, rehearse
 
 FILE = """
 tenants = "{folder}"
@@ -231,6 +233,25 @@ def test_the_timeline_says_who_said_what_who_failed_and_who_took_over(tmp_path: 
         assert re.search(line, text), line
     assert text == text.encode("utf-8", "strict").decode()
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_try_that_showed_nothing_keeps_a_vendor_away_for_no_longer_and_one_that_failed_does() -> None:
+    told = partial(Told, work="stt", vendor="deepgram (en)")
+    circuits = (
+        told(at_s=3.0, circuit=Circuit.OPEN, after_s=15.0),
+        told(at_s=18.0, circuit=Circuit.HALF_OPEN, after_s=15.0),
+        told(at_s=19.0, circuit=Circuit.OPEN, after_s=0.0),
+        told(at_s=20.0, circuit=Circuit.HALF_OPEN, after_s=15.0),
+        told(at_s=21.0, circuit=Circuit.OPEN, after_s=30.0),
+    )
+    lines = [line.text for line in health_lines(Rehearsal(calls=(), circuits=circuits))]
+    assert [line.partition("deepgram (en) ")[2] for line in lines] == [
+        "is down: no new call begins with it, one may try it after 15 s",
+        "is tried by one call",
+        "was tried, and nothing was shown: the next call may try it",
+        "is tried by one call",
+        "is down: no new call begins with it, one may try it after 30 s",
+    ]
 
 
 def test_two_policies_are_told_side_by_side_with_what_differs(tmp_path: Path) -> None:
