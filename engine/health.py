@@ -51,9 +51,13 @@ what was asked for: if it was not, each choice finds that out for itself, and no
 
 
 def is_of_choice(kinds: Iterable[str]) -> bool:
-    """Whether a failure of these kinds concerns what was asked of a vendor, and not the vendor as a whole."""
+    """Whether a failure of these kinds concerns what was asked of a vendor, and not the vendor as a whole.
+
+    A refusal without a code of the vendor's was none of theirs: a certificate, the name of a host, a key's letters.
+    """
     kinds = frozenset(kinds)
-    return "refused" in kinds and not kinds & OF_THE_ACCOUNT
+    codes = kinds - {"refused"}
+    return codes != kinds and bool(codes) and codes.isdisjoint(OF_THE_ACCOUNT)
 
 
 class Circuit(enum.StrEnum):

@@ -245,7 +245,7 @@ def test_what_was_refused_is_skipped_by_who_wants_the_same_alone(
         (ProviderRefused("no such voice", code="voice_not_found"), True),
         (ProviderRefused("no such language", code="400"), True),
         (ProviderRefused("policy", code="1008"), True),
-        (ProviderRefused("no"), True),
+        (ProviderRefused("a certificate that does not hold"), False),
         (ProviderDown("no such voice", code="404"), False),
         (ProviderDown("away"), False),
         (ProviderSlow("silent"), False),
