@@ -131,6 +131,8 @@ def _usage(come: Round) -> dict[str, float]:
         "seconds": round(after.at - before.at, 1),
         "percent": round(100 * share, 1),
         "percent_a_call": round(100 * share / come.calls, 2),
+        "percent_a_call_at_full_speed": round(100 * share / come.calls / (1 + come.slower), 2),
+        "slower_than_at_its_best_percent": round(100 * come.slower, 1),
         "others_percent": round(100 * here, 1),
         "others_percent_of_the_callers_core": round(100 * there, 1),
     }

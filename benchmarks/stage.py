@@ -2,7 +2,8 @@
 
 Theory of operation. The engine is `holdfast serve` as an operator runs it, with a file that points at the simulated
 vendors. What it costs is read from /proc: its own processor time, and on each core what neither it nor the measurement
-used, because on a machine that others use too a figure is worth what that was.
+used, because on a machine that others use too a figure is worth what that was. How fast the engine's core was is told
+by a gauge on it: neighbours of a virtual machine are seen in nothing else.
 """
 
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import socket
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -68,7 +70,7 @@ class Cores:
     realtime: whether all processes of a measurement run under the real-time scheduler, as if nobody else used the
         machine: what others run waits for as long as the measurement has something to do. It needs the right to. Linux
         gives a core that is wanted without end by others to them for 50 ms a second all the same.
-    others_percent: a round in which others used more of either core is measured again.
+    others_percent: a round in which others used more of either core, or slowed the engine's by more, is measured again.
     """
 
     engine: int = 0
@@ -87,6 +89,7 @@ class Usage:
 
     at: float
     engine_s: float
+    gauge_s: float
     rest_s: float
     cores_s: tuple[float, ...]
 
@@ -98,8 +101,8 @@ class Usage:
         """The share of the engine's core, and of the other, that nobody of the measurement used."""
         passed_s = self.at - before.at
         busy = [(now - then) / passed_s for now, then in zip(self.cores_s, before.cores_s, strict=True)]
-        rest = (self.rest_s - before.rest_s) / passed_s
-        return max(0.0, busy[cores.engine] - self.share(before)), max(0.0, busy[cores.rest] - rest)
+        rest, gauge = (self.rest_s - before.rest_s) / passed_s, (self.gauge_s - before.gauge_s) / passed_s
+        return max(0.0, busy[cores.engine] - self.share(before) - gauge), max(0.0, busy[cores.rest] - rest)
 
 
 @attrs.define(kw_only=True)
@@ -111,6 +114,8 @@ class Stage:
     url: str
     engine: "subprocess.Popen[bytes]"
     vendors: "subprocess.Popen[bytes]"
+    # What the gauge's work has taken at the least.
+    fastest_ms: float = math.inf
 
     def call(self, *, calls: int, turns: int, seed: int, over_s: float = 2.0) -> "Round":
         """Have so many call at once, and say so many sentences each."""
@@ -118,16 +123,26 @@ class Stage:
         command += ["--turns", str(turns), "--seed", str(seed), "--over", str(over_s)]
         usages: list[Usage] = []
         priority = self.cores.priority(_CALLERS_PRIORITY)
-        with _process(command, core=self.cores.rest, priority=priority, stdout=subprocess.PIPE) as callers:
+        with (
+            _process(
+                [sys.executable, "-m", "benchmarks.gauge"], core=self.cores.engine, priority=0, stdout=subprocess.PIPE
+            ) as gauge,
+            _process(command, core=self.cores.rest, priority=priority, stdout=subprocess.PIPE) as callers,
+        ):
             assert callers.stdout is not None
+            assert gauge.stdout is not None
             told: dict[str, Any] = {}
             for line in callers.stdout:
                 told = json.loads(line)
                 if "phase" in told:
-                    usages.append(self._usage(callers.pid))
+                    usages.append(self._usage(callers.pid, gauge.pid))
             if callers.wait() != 0 or "calls" not in told:
                 sys.exit(f"the callers failed with status {callers.returncode}")
-        return Round(calls=calls, told=told, usages=tuple(usages[:2]), cores=self.cores)
+            gauge.terminate()
+            took_ms: list[float] = json.loads(gauge.stdout.read())
+        self.fastest_ms = min(self.fastest_ms, *took_ms)
+        slower = statistics.mean(took_ms) / self.fastest_ms - 1
+        return Round(calls=calls, told=told, usages=tuple(usages[:2]), cores=self.cores, slower=slower)
 
     def told(self, module: str, arguments: Sequence[str]) -> dict[str, Any]:
         """Run other callers, a module, and return the last object that they print."""
@@ -141,10 +156,11 @@ class Stage:
         told: dict[str, Any] = json.loads(lines[-1])
         return told
 
-    def _usage(self, callers: int) -> Usage:
+    def _usage(self, callers: int, gauge: int) -> Usage:
         return Usage(
             at=time.monotonic(),
             engine_s=_used_s(self.engine.pid),
+            gauge_s=_used_s(gauge),
             rest_s=_used_s(self.vendors.pid) + _used_s(callers),
             cores_s=tuple(_busy_s()),
         )
@@ -165,12 +181,17 @@ class Stage:
 
 @attrs.frozen(kw_only=True)
 class Round:
-    """What came of calls that were made at once. told: by the callers. usages: when all were on, and still were."""
+    """What came of calls that were made at once.
+
+    told: by the callers. usages: when all were on, and still were. slower: by which share of the least time fixed work
+    took longer on the engine's core, on average.
+    """
 
     calls: int
     told: dict[str, Any] = attrs.field(repr=False)
     usages: tuple[Usage, ...]
     cores: Cores
+    slower: float
 
 
 @contextmanager
