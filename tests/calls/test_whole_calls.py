@@ -22,7 +22,7 @@ from simulators.virtual.judge import Outcome, wrongs
 from simulators.virtual.script import End, VirtualScript
 
 CALLS = {"none": 24, "two at a time": 60}
-"""Calls of a class; of any other 30. There are more in test_soak.py, and any number in `just soak`."""
+"""Calls of a class; of any other 20. There are more in test_soak.py, and any number in `just soak`."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,9 @@ def judged(name: str, outcome: Outcome) -> list[str]:
 def parts() -> list[tuple[str, range]]:
     """Return the classes in parts of at most 30 calls, which processes can share."""
     return [
-        (name, range(first, min(first + 30, CALLS.get(name, 30))))
+        (name, range(first, min(first + 30, CALLS.get(name, 20))))
         for name in FAULTS
-        for first in range(0, CALLS.get(name, 30), 30)
+        for first in range(0, CALLS.get(name, 20), 30)
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_call_that_ends_at_any_moment_leaves_nothing_behind(name: str, prepare
     gc.collect()
     files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
     failed = {}
-    for seed in range(30 if prepare is _cancelled else 50):
+    for seed in range(30):
         found = _consistent(play(seed, faults=FAULTS[name], prepare=prepare))
         if found:
             failed[seed] = found
