@@ -62,6 +62,8 @@ def _played(asked: argparse.Namespace) -> list[Call]:
     calls: list[Call] = []
     for count, name in enumerate(asked.names or scenario.judged()):
         written = scenario.read(name)
+        if written.expect is None or not written.agent:
+            raise ConfigError(f"{name}: nothing to judge, without [[agent]] and [expect]; `just call` plays it")
         if not asked.virtual and not written.live:
             continue
         variants = list(written.variants())

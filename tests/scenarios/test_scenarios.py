@@ -1,9 +1,12 @@
 """Every scenario that says what must come of it, as whole calls on the virtual clock."""
 
+import sys
+
 import pytest
 import structlog
 
 from simulators import scenario
+from simulators.talk.__main__ import main
 from simulators.talk.judge import judge
 from simulators.talk.virtual import play
 
@@ -28,3 +31,12 @@ def test_there_are_scenarios_enough() -> None:
 @pytest.mark.parametrize("name", scenario.judged())
 def test_a_scenario_says_what_it_is_for(name: str) -> None:
     assert scenario.read(name).about.endswith(".")
+
+
+@pytest.mark.parametrize("how", [[], ["--virtual"]])
+def test_a_scenario_that_says_nothing_of_what_must_come_of_it_is_refused_by_name(
+    how: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["talk", "barge_in", *how])
+    with pytest.raises(SystemExit, match="barge_in: nothing to judge"):
+        main()
