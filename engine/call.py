@@ -57,7 +57,7 @@ from engine.messages.model import (
 from engine.messages.playout import Hold, Played, Playing, Resume, Stopped
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript
 from engine.messages.records import Counted, Record, Timing, TokensUsed
-from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
+from engine.messages.reply import ONE_MOMENT, HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
 from engine.messages.supervision import PolicyChanged, Tick
 from engine.messages.synthesis import (
     AgentAudio,
@@ -730,7 +730,7 @@ class Call:
             return
         if self.cells[name].core.owing and not self.trunk.gone.is_set():
             self._asked_to_wait[name] = since
-            self.tell("call", PlayNotice(clip=agent.ONE_MOMENT))
+            self.tell("call", PlayNotice(clip=ONE_MOMENT))
 
     def _ask_to_repeat(self) -> None:
         """Have the caller asked to say it again; once for a burst of faults."""

@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from engine.mailbox import FROM_NO_SESSION, NEVER, Cell, Core, Envelope, SessionCore
+from engine.mailbox import FROM_NO_SESSION, Cell, Core, Envelope, SessionCore
 from engine.messages.errors import EngineBug
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from engine.wiring import Edge, Port
 
 ASIDE_BEFORE_BARE = 3

@@ -17,9 +17,6 @@ import trio
 from engine.messages.supervision import SessionInfo
 from engine.wiring import AtBound, Edge, Port
 
-NEVER = math.inf
-"""A deadline that does not come."""
-
 FROM_NO_SESSION = 0
 """The incarnation of what is not a session's: such a message is never void."""
 

@@ -26,11 +26,11 @@ from engine.debug import Recorder
 from engine.errands import END_CALL_TOOL, TRANSFER_TOOL
 from engine.health import Circuit, Health
 from engine.loop import StepRaised, shown
-from engine.mailbox import NEVER
 from engine.messages.admission import NextStep, Ticket
 from engine.messages.errors import ConfigError, EngineBug, WireError
 from engine.messages.model import CallTool, ToolReturned
 from engine.messages.records import Kept
+from engine.messages.supervision import NEVER
 from engine.metrics import Metrics
 from engine.providers.contract import Model, Recogniser, ToolSchema, Voice
 from engine.settings import Settings, Tenant

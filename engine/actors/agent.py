@@ -22,7 +22,6 @@ from engine.codec.request import Eager, FromModel
 from engine.codec.spoken import Diction, Spoken
 from engine.codec.waiting import Silence, Wait
 from engine.codec.wording import is_of_phrase
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import (
@@ -39,8 +38,8 @@ from engine.messages.model import (
 )
 from engine.messages.playout import Played
 from engine.messages.records import Counted, Timing
-from engine.messages.reply import HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
-from engine.messages.supervision import PolicyChanged, Tick
+from engine.messages.reply import ONE_MOMENT, HangUp, PlayClip, PlayTone, ReplyEnded, Sentence
+from engine.messages.supervision import NEVER, PolicyChanged, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded, TurnExpected, TurnResumed
 from engine.policy import REASONS, Answer, answer_to
 
@@ -82,7 +81,7 @@ TOOL_LOST = "the answer was lost; what the tool does may be done all the same: l
 """What a model is told of a tool whose answer never came."""
 
 GREETING, STILL_THERE, GOODBYE, APOLOGY, REPEAT = "greeting", "still_there", "goodbye", "apology", "repeat_please"
-CONNECTING, STOPPING, ONE_MOMENT = "transfer", "stopping", "one_moment"
+CONNECTING, STOPPING = "transfer", "stopping"
 """The clips that an engine needs, by name."""
 
 GO_ON: Final = "your answer was cut off after: “{said}” Go on from there, without repeating it."

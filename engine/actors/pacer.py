@@ -27,24 +27,21 @@ import attrs
 
 from engine.codec.playout import Buffer, Clip, Held, Piece, Reply, Tone
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import CloseLine, SendClear
 from engine.messages.playout import Hold, Played, Resume, Stopped
 from engine.messages.records import Counted, Timing
-from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.reply import ONE_MOMENT, HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed, VoiceDied
 from engine.messages.turns import BargedIn
 
-__all__ = ["HOLD_TONE", "ONE_MOMENT", "Buffer", "Clip", "Held", "Inbox", "Pacer", "PacingPolicy", "Piece", "Reply"]
+__all__ = ["HOLD_TONE", "Buffer", "Clip", "Held", "Inbox", "Pacer", "PacingPolicy", "Piece", "Reply"]
 
 # The hold tone waits for no stall, and what follows it waits for the rest of it.
 _TONE_LEAD_S: Final = 0.1
 HOLD_TONE: Final = "hold_tone"
 """The clip that a tool's wait is filled with, if the tenant has one."""
-ONE_MOMENT: Final = "one_moment"
-"""The clip that tells a caller to wait, if the tenant has one."""
 
 Asked: TypeAlias = Sentence | PlayClip | PlayNotice | ReplyEnded | AgentAudio | AgentAudioEnded
 Found: TypeAlias = tuple[Reply, Piece]

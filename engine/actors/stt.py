@@ -13,11 +13,10 @@ from typing import Final, Self, TypeAlias, assert_never
 import attrs
 
 from engine.codec.alignment import repeated
-from engine.mailbox import NEVER
 from engine.messages.caller import CallerAudio, LineClosed
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript, Word
 from engine.messages.records import Counted
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 
 Inbox: TypeAlias = CallerAudio | Recognised | LineClosed | Tick
 

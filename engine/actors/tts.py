@@ -5,12 +5,11 @@ from typing import Self, TypeAlias, assert_never
 import attrs
 
 from engine.codec.telephony import RATE_HZ
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.recognition import Word
 from engine.messages.records import Timing
 from engine.messages.reply import ReplyEnded, Sentence
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,

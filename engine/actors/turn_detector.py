@@ -47,12 +47,11 @@ import attrs
 
 from engine.codec.grammar import ENGLISH, Claim, Ending, Grammar
 from engine.codec.wording import is_same
-from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Hold, Playing, Resume, Stopped
 from engine.messages.recognition import Transcript
 from engine.messages.records import Counted, Timing
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded, TurnExpected, TurnResumed
 
 Inbox: TypeAlias = (

@@ -6,10 +6,9 @@ from typing import Self, TypeAlias, assert_never
 import attrs
 
 from engine.codec.telephony import RATE_HZ
-from engine.mailbox import NEVER
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import LineAudio, LineDtmf, LineEnded, LineMark
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 
 LOST_S = 0.05
 """A hole of more than this in the caller's audio breaks a sound: two frames may be lost, or the line's clock jump."""

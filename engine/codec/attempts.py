@@ -1,12 +1,11 @@
 """Attempts: what has failed on the way to an answer, and who is asked after it."""
 
-import math
 from collections.abc import Iterator
 from typing import Final, Protocol, Self
 
 import attrs
 
-_NEVER: Final = math.inf
+from engine.messages.supervision import NEVER
 
 OVERLOADED: Final = frozenset({"429", "503", "529", "overloaded_error", "rate_limit_error"})
 """What vendors call it when they are asked too much at once: the same again works, but not at the same moment."""
@@ -30,7 +29,7 @@ class Streak:
     """Failures in a row: how many, and when the first of them was."""
 
     count: int = 0
-    since: float = _NEVER
+    since: float = NEVER
 
     def failed(self, now: float) -> Self:
         """Return it with one more."""
@@ -68,8 +67,8 @@ class Attempts:
         here = attrs.evolve(self, streak=self.streak.failed(now), died=True)
         without = (*self.without, vendor or next(_left(policy, self.without), ""))
         others = any(_left(policy, without))
-        pause_s = here._pause_s(kinds, now, policy, others=others) if again else _NEVER
-        if pause_s < _NEVER or not others:
+        pause_s = here._pause_s(kinds, now, policy, others=others) if again else NEVER
+        if pause_s < NEVER or not others:
             return here, pause_s
         return attrs.evolve(here, streak=Streak(), without=without), 0.0
 
@@ -79,7 +78,7 @@ class Attempts:
         if vain < 0:
             return policy.retry_s if OVERLOADED.intersection(kinds) else 0.0
         pause_s = policy.retry_s * 2.0 ** min(vain, 16)
-        return _NEVER if others or now + pause_s - self.streak.since > policy.last_s else pause_s
+        return NEVER if others or now + pause_s - self.streak.since > policy.last_s else pause_s
 
 
 def _left(policy: Persistence, without: tuple[str, ...]) -> Iterator[str]:

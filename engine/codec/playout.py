@@ -17,7 +17,6 @@ begins with that word: its sound takes the place of what had not gone out, and o
 out, by the sound alone, without the silence before it. So the word is heard once, with a pause in it if it had begun.
 """
 
-import math
 from typing import Final, Self
 
 import attrs
@@ -27,6 +26,7 @@ from engine.codec.telephony import FRAME_BYTES, RATE_HZ
 from engine.messages.line import SendMark, SendMedia
 from engine.messages.playout import Playing
 from engine.messages.recognition import Word
+from engine.messages.supervision import NEVER
 
 # Samples 40 dB below full scale: a voice's silence is quieter, its sound is not for long.
 _LOUD: Final = 328
@@ -37,7 +37,6 @@ _MOST_CUT_BYTES: Final = RATE_HZ
 _GROUP_BYTES: Final = RATE_HZ
 # An echo that comes later than that was held up on its way, and says nothing of the sound's.
 _MOST_LATE_S: Final = 1.0
-_NEVER: Final = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -327,8 +326,8 @@ class Buffer:
     generation: int = 0
     part: bytes = attrs.field(default=b"", repr=lambda audio: f"<{len(audio)} bytes>")
     marks: tuple[Mark, ...] = ()
-    least_late_s: float = _NEVER
-    late_s: float = _NEVER
+    least_late_s: float = NEVER
+    late_s: float = NEVER
 
     def next_at(self, now: float) -> float:
         """Return when what is put in now will sound."""
@@ -340,12 +339,12 @@ class Buffer:
 
     def stopped(self, now: float) -> float:
         """Return up to which moment of ours a clear lets it play that is sent now."""
-        began_late_s = 0.0 if self.late_s == _NEVER else self.late_s - self.least_late_s
+        began_late_s = 0.0 if self.late_s == NEVER else self.late_s - self.least_late_s
         return min(self.until, now - began_late_s)
 
     def lost(self, now: float) -> float:
         """Return up to which moment of ours it had played when the line went of which we hear now."""
-        late_s = next((each for each in (self.late_s, self.least_late_s) if each < _NEVER), 0.0)
+        late_s = next((each for each in (self.late_s, self.least_late_s) if each < NEVER), 0.0)
         return min(self.until, now - late_s)
 
     def put(self, audio: bytes, now: float, message_bytes: int) -> "tuple[Buffer, list[object]]":
@@ -365,7 +364,7 @@ class Buffer:
             part=part[size:],
             until=max(self.until, now) + size / RATE_HZ,
             since=now if dry else self.since,
-            late_s=_NEVER if dry else self.late_s,
+            late_s=NEVER if dry else self.late_s,
         )
         return after, [SendMedia(audio=part[:size])]
 
@@ -412,5 +411,5 @@ class Tone:
 
     turn: int
     after: int
-    begun_at: float = _NEVER
+    begun_at: float = NEVER
     at_bytes: int = 0

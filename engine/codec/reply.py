@@ -1,15 +1,13 @@
 """Reply: what is being answered, how far it has come, and the request that goes on with it."""
 
-import math
-from typing import Final, Self
+from typing import Self
 
 import attrs
 
 from engine.codec.attempts import Attempts, Persistence
 from engine.codec.request import FromModel, Request
 from engine.messages.records import TokensUsed
-
-_NEVER: Final = math.inf
+from engine.messages.supervision import NEVER
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +24,7 @@ class Reply:
     turn: int
     asked: Request | None = None
     # Invariant: a time only while there is no request.
-    again_at: float = _NEVER
+    again_at: float = NEVER
     pieces: int = 0
     filled: bool = False
     rounds: int = 0
@@ -60,7 +58,7 @@ class Reply:
 
     def asks(self, request: str, due: float) -> Self:
         """Return it with a new request."""
-        return attrs.evolve(self, asked=Request(id=request, due=due), again_at=_NEVER)
+        return attrs.evolve(self, asked=Request(id=request, due=due), again_at=NEVER)
 
     def heard(self, event: FromModel, due: float) -> tuple[Self, tuple[str, ...]]:
         """Return it after one more thing of its request, and the pieces that can be said now.
@@ -87,8 +85,8 @@ class Reply:
         assert self.asked is not None, "what fails is a request under way"
         attempts, pause_s = self.attempts.failed(self.asked.vendor, kinds, now, policy, again=again)
         attempts = attrs.evolve(attempts, cut=attempts.cut or self.asked.pieces > 0)
-        again_at = now + pause_s if pause_s else _NEVER
-        return attrs.evolve(self, asked=None, attempts=attempts, again_at=again_at), pause_s < _NEVER
+        again_at = now + pause_s if pause_s else NEVER
+        return attrs.evolve(self, asked=None, attempts=attempts, again_at=again_at), pause_s < NEVER
 
     def spent(self, *, ended: bool = False) -> list[TokensUsed]:
         """Return what the request under way has cost, for the report; nothing where nobody said."""

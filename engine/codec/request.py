@@ -1,7 +1,6 @@
 """Request: what is asked of a model, and what has come of it."""
 
-import math
-from typing import Final, Self, TypeAlias, assert_never
+from typing import Self, TypeAlias, assert_never
 
 import attrs
 
@@ -10,8 +9,7 @@ from engine.codec.wording import is_same
 from engine.messages.conversation import CallerSaid, Entry
 from engine.messages.model import ModelAsked, ModelEnded, ModelFailed, ModelText, ModelToolCall, ModelUsage
 from engine.messages.records import TokensUsed
-
-_NEVER: Final = math.inf
+from engine.messages.supervision import NEVER
 
 FromModel: TypeAlias = ModelAsked | ModelText | ModelToolCall | ModelUsage | ModelEnded | ModelFailed
 """What comes of a request."""
@@ -82,7 +80,7 @@ class Eager:
     shown: tuple[Entry, ...]
     came: tuple[FromModel, ...] = ()
     asked_at: float
-    first_at: float = _NEVER
+    first_at: float = NEVER
     due: float
 
     def fits(self, turn: int, shown: tuple[Entry, ...]) -> bool:
@@ -100,7 +98,7 @@ class Eager:
             case ModelText() | ModelToolCall():
                 return attrs.evolve(came, first_at=min(self.first_at, now), due=now + stall_s)
             case ModelEnded():
-                return attrs.evolve(came, first_at=min(self.first_at, now), due=_NEVER)
+                return attrs.evolve(came, first_at=min(self.first_at, now), due=NEVER)
             case _:
                 return came
 

@@ -1,12 +1,11 @@
 """Waiting: what a caller waits for and is given to hear meanwhile, and how long they are silent themselves."""
 
-import math
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Self
 
 import attrs
 
-_NEVER: Final = math.inf
+from engine.messages.supervision import NEVER
 
 
 @attrs.frozen(kw_only=True)
@@ -20,9 +19,9 @@ class Wait:
 
     # Invariant: `tools_due` is a time exactly while tools are under way, `tone_due` only then.
     tools: frozenset[str] = frozenset()
-    tools_due: float = _NEVER
-    tone_due: float = _NEVER
-    filler_due: float = _NEVER
+    tools_due: float = NEVER
+    tone_due: float = NEVER
+    filler_due: float = NEVER
     filled: int = -1
 
     @property
@@ -40,15 +39,15 @@ class Wait:
         tools = self.tools - {tool}
         if tools:
             return attrs.evolve(self, tools=tools)
-        return attrs.evolve(self, tools=tools, tools_due=_NEVER, tone_due=_NEVER)
+        return attrs.evolve(self, tools=tools, tools_due=NEVER, tone_due=NEVER)
 
     def anew(self, tone_due: float) -> Self:
         """Return the wait of a caller who has begun to wait for the tools just now."""
-        return attrs.evolve(self, tone_due=tone_due if self.tools else _NEVER)
+        return attrs.evolve(self, tone_due=tone_due if self.tools else NEVER)
 
     def spoken(self, tone_due: float) -> Self:
         """Return the wait of a caller to whom something is being said: it is over, but for the tools."""
-        return attrs.evolve(self, filler_due=_NEVER, tone_due=tone_due if self.tools else _NEVER)
+        return attrs.evolve(self, filler_due=NEVER, tone_due=tone_due if self.tools else NEVER)
 
     def patient(self, since: float, filler_s: float, questions: Sequence[int]) -> Self:
         """Return the wait of a caller who is told to wait `filler_s` after `since`; once for each wait.
@@ -56,18 +55,18 @@ class Wait:
         questions: the caller's turns. Who was told so in the one before the last is told again only if it takes twice
         as long.
         """
-        if self.filler_due < _NEVER:
+        if self.filler_due < NEVER:
             return self
         again = self.filled in questions[-2:-1]
         return attrs.evolve(self, filler_due=since + filler_s * (2 if again else 1))
 
     def unfilled(self) -> Self:
         """Return the wait of a caller who is not told to wait."""
-        return attrs.evolve(self, filler_due=_NEVER)
+        return attrs.evolve(self, filler_due=NEVER)
 
     def toned(self) -> Self:
         """Return the wait of a caller who hears the tone, or need not."""
-        return attrs.evolve(self, tone_due=_NEVER)
+        return attrs.evolve(self, tone_due=NEVER)
 
     def fresh(self) -> Self:
         """Return it anew, of its numbers and names."""
@@ -90,7 +89,7 @@ class Silence:
 
     asked: int = 0
     farewell: int = -1
-    unheard_until: float = -_NEVER
+    unheard_until: float = -NEVER
 
     def prompted(self, turn: int, *, goodbye: bool) -> Self:
         """Return the silence of a caller who is asked once more, or is told goodbye."""
@@ -106,7 +105,7 @@ class Silence:
 
     def heard(self) -> Self:
         """Return that of a caller who has heard what there was to hear."""
-        return attrs.evolve(self, unheard_until=-_NEVER)
+        return attrs.evolve(self, unheard_until=-NEVER)
 
     def fresh(self) -> Self:
         """Return it anew, of its numbers."""

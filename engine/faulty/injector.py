@@ -31,7 +31,7 @@ from engine.faults import (
     as_table,
 )
 from engine.faulty.report import Report
-from engine.faulty.trigger import NEVER, Trigger
+from engine.faulty.trigger import Trigger
 from engine.messages.caller import SpeechStarted
 from engine.messages.errors import ProviderDown, ProviderError, ProviderRefused, ProviderSlow
 from engine.messages.model import AskModel, ModelFailed, ModelText
@@ -39,6 +39,7 @@ from engine.messages.playout import Playing, Stopped
 from engine.messages.recognition import Recognised
 from engine.messages.records import Counted
 from engine.messages.reply import PlayNotice
+from engine.messages.supervision import NEVER
 from engine.messages.synthesis import Synthesised
 from engine.messages.turns import BargedIn, TurnEnded
 from engine.supervisor import leaf

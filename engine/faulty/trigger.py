@@ -1,14 +1,11 @@
 """Trigger: when a fault strikes."""
 
-import math
 from collections.abc import Callable
-from typing import Final
 
 import attrs
 
 from engine.faults import AnyFault, Part
-
-NEVER: Final = math.inf
+from engine.messages.supervision import NEVER
 
 
 @attrs.define(eq=False)

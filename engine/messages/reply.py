@@ -1,6 +1,11 @@
 """What the agent says. Each piece is named by its turn and its index within it, and is played in that order."""
 
+from typing import Final
+
 import attrs
+
+ONE_MOMENT: Final = "one_moment"
+"""The clip that tells a caller to wait, if the tenant has one: said by whoever knows that there is a wait."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,12 @@
 """What the shell tells a core, and nobody else does."""
 
+import math
+from typing import Final
+
 import attrs
+
+NEVER: Final = math.inf
+"""A deadline that does not come."""
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from engine.actors.agent import END_CALL, GO_ON, TOOL_LOST, TRANSFER, WAITS, Agent, AgentPolicy, Settling
 from engine.codec.history import History
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import (
@@ -24,7 +23,7 @@ from engine.messages.model import (
 from engine.messages.playout import Played
 from engine.messages.records import Record, Timing
 from engine.messages.reply import HangUp, PlayClip, ReplyEnded, Sentence
-from engine.messages.supervision import PolicyChanged, Tick
+from engine.messages.supervision import NEVER, PolicyChanged, Tick
 from engine.messages.turns import BargedIn, CallerIdle, CallOpened, TurnEnded
 from engine.policy import REASONS, Answer
 from tests.actors.steps import after, only, ran, sent, step, waited

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from engine.actors.agent import END_CALL, Agent, AgentPolicy
 from engine.codec.waiting import Wait
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import (
@@ -27,7 +26,7 @@ from engine.messages.model import (
 from engine.messages.playout import Played
 from engine.messages.records import Counted, Record, Timing, TokensUsed
 from engine.messages.reply import ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded, TurnExpected, TurnResumed
 from tests.actors.steps import after, only, ran, sent, step, waited
 

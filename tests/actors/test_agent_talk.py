@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from engine.actors.agent import GO_ON, OVERHEARD, WAITS, Agent, AgentPolicy
 from engine.codec.spoken import Diction
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.conversation import AgentSaid, CallerSaid, Entry, Noted, ToolAnswered, ToolCalled
 from engine.messages.model import AskModel, ModelEnded, ModelFailed, ModelText, ModelToolCall, ToolReturned
 from engine.messages.playout import Played
 from engine.messages.records import Record
 from engine.messages.reply import HangUp, PlayClip, PlayTone, Sentence
+from engine.messages.supervision import NEVER
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, CallOpened, TurnEnded
 from tests.actors.steps import after, only, ran, sent, step, waited
 

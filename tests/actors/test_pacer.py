@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from engine.actors.pacer import Buffer, Clip, Pacer, PacingPolicy, Piece, Reply
 from engine.actors.tts import TTS
 from engine.codec.telephony import FRAME_BYTES, RATE_HZ, SILENCE
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
 from engine.messages.playout import Played, Playing, Stopped
 from engine.messages.recognition import Word
 from engine.messages.records import Counted, Timing
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, ReplyEnded, Sentence
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,

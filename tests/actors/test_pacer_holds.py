@@ -5,14 +5,13 @@ import pytest
 
 from engine.actors.pacer import HOLD_TONE, Clip, Held, Pacer, PacingPolicy, Piece
 from engine.codec.telephony import RATE_HZ, SILENCE
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed, MarkEcho
 from engine.messages.line import CloseLine, SendClear, SendMark, SendMedia
 from engine.messages.playout import Hold, Played, Playing, Resume, Stopped
 from engine.messages.recognition import Word
 from engine.messages.records import Counted
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, AgentAudioTrimmed, VoiceDied
 from engine.messages.turns import BargedIn
 from tests.actors.steps import after, only, ran, sent, step, waited

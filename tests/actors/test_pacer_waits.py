@@ -3,15 +3,14 @@
 import attrs
 import pytest
 
-from engine.actors import agent
-from engine.actors.pacer import HOLD_TONE, ONE_MOMENT, Clip, Pacer, PacingPolicy
+from engine.actors.pacer import HOLD_TONE, Clip, Pacer, PacingPolicy
 from engine.codec.telephony import RATE_HZ, SILENCE
 from engine.messages.caller import LineClosed
 from engine.messages.line import SendMedia
 from engine.messages.playout import Hold, Played, Playing, Resume
 from engine.messages.recognition import Word
 from engine.messages.records import Counted
-from engine.messages.reply import PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
+from engine.messages.reply import ONE_MOMENT, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
 from engine.messages.synthesis import AgentAudio, AgentAudioEnded, VoiceDied
 from engine.messages.turns import BargedIn
 from tests.actors.steps import after, only, ran, waited
@@ -57,10 +56,6 @@ def heard(core: Pacer, until: float, *steps: tuple[object, float]) -> bytes:
 def phrases(sound: bytes) -> float:
     """How many times the caller is told to wait in some sound."""
     return sound.count(b"w") / len(WAIT)
-
-
-def test_the_clip_is_the_one_that_the_agent_asks_for() -> None:
-    assert ONE_MOMENT == agent.ONE_MOMENT
 
 
 def test_a_caller_whose_answer_has_no_sound_is_told_to_wait_and_none_of_it_counts_as_heard() -> None:

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from engine.actors.stt import STT, RecognitionPolicy
 from engine.codec.telephony import FRAME_BYTES
-from engine.mailbox import NEVER
 from engine.messages.caller import CallerAudio, LineClosed
 from engine.messages.recognition import Finalise, Recognise, Recognised, Transcript, Word
 from engine.messages.records import Counted
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from tests.actors.steps import after, only, ran, sent
 
 CLOSED = LineClosed(reason="stop", at_s=9.0)

@@ -12,7 +12,7 @@ from engine.actors.tts import TTS
 from engine.actors.turn_detector import Floor, TurnDetector
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO
 from engine.codec.telephony import FRAME_BYTES, SILENT_FRAME
-from engine.mailbox import NEVER, Core
+from engine.mailbox import Core
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted
 from engine.messages.conversation import CallerSaid
 from engine.messages.line import CloseLine, LineAudio, LineEnded, SendMark, SendMedia
@@ -29,7 +29,7 @@ from engine.messages.playout import Hold, Played, Playing, Stopped
 from engine.messages.recognition import Recognised, Transcript, Word
 from engine.messages.records import Counted
 from engine.messages.reply import HangUp, PlayClip, PlayNotice, PlayTone, ReplyEnded, Sentence
-from engine.messages.supervision import SessionInfo, Tick
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,

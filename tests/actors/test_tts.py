@@ -6,12 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.tts import TTS, Piece
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.recognition import Word
 from engine.messages.records import Timing
 from engine.messages.reply import ReplyEnded, Sentence
-from engine.messages.supervision import SessionInfo
+from engine.messages.supervision import NEVER, SessionInfo
 from engine.messages.synthesis import (
     AgentAudio,
     AgentAudioEnded,

@@ -4,12 +4,11 @@ import attrs
 import pytest
 
 from engine.actors.turn_detector import Floor, Sound, TurnDetector, TurnPolicy, Voice
-from engine.mailbox import NEVER
 from engine.messages.caller import LineClosed
 from engine.messages.playout import Playing, Stopped
 from engine.messages.recognition import Word
 from engine.messages.records import Timing
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import CallerIdle, TurnEnded
 from tests.actors.steps import after, only, ran, sent, step, waited
 from tests.actors.turns import (

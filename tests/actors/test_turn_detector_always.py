@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.actors.turn_detector import Floor, TurnDetector
-from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf, LineClosed, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.playout import Hold, Playing, Resume, Stopped
 from engine.messages.recognition import Transcript
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded, TurnExpected, TurnResumed
 from tests.actors.steps import only, step
 from tests.actors.turns import CLOSED, policy

@@ -5,12 +5,11 @@ import pytest
 
 from engine.actors.turn_detector import Floor, TurnDetector
 from engine.codec.grammar import ENGLISH
-from engine.mailbox import NEVER
 from engine.messages.caller import Dtmf
 from engine.messages.playout import Hold, Playing, Resume, Stopped
 from engine.messages.recognition import Transcript
 from engine.messages.records import Counted
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import Backchannel, BargedIn, CallerIdle, TurnEnded
 from tests.actors.steps import after, only, ran, sent, waited
 from tests.actors.turns import (

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from engine.actors.turn_detector import TurnPolicy
 from engine.actors.twilio_io import SpeechPolicy, TwilioIO, Voice
 from engine.codec.telephony import SILENT_FRAME
-from engine.mailbox import NEVER
 from engine.messages.caller import CallerAudio, Dtmf, LineClosed, MarkEcho, SpeechLasted, SpeechStarted, SpeechStopped
 from engine.messages.line import LineAudio, LineDtmf, LineEnded, LineMark
+from engine.messages.supervision import NEVER
 from tests.actors.steps import after, only, ran, sent
 
 PLAIN = TwilioIO()

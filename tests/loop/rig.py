@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from engine.loop import Loop, SessionSeam, StepRaised
-from engine.mailbox import NEVER, Cell, Envelope
-from engine.messages.supervision import SessionInfo, Tick
+from engine.mailbox import Cell, Envelope
+from engine.messages.supervision import NEVER, SessionInfo, Tick
 from engine.wiring import AtBound, Edge
 
 

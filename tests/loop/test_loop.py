@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from engine.loop import Kind, Remedy, StepRaised
-from engine.mailbox import NEVER
 from engine.messages.errors import EngineBug
+from engine.messages.supervision import NEVER
 from tests.loop.rig import ALL, EVENT, OLD, SAID, SAVED, Echo, Rig, Said, Toy, kept_alive
 
 # A step.

@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from engine.mailbox import NEVER
 from engine.messages.errors import ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
 from engine.messages.recognition import Word
+from engine.messages.supervision import NEVER
 from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import VoiceAsk, VoiceEvent
 from engine.providers.elevenlabs import wire

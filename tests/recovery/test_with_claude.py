@@ -9,12 +9,11 @@ import trio
 
 from engine.actors.agent import Agent, AgentPolicy, Inbox
 from engine.errands import Errands
-from engine.mailbox import NEVER
 from engine.messages.conversation import AgentSaid
 from engine.messages.model import AskModel, CallTool, CancelModel
 from engine.messages.records import TokensUsed
 from engine.messages.reply import PlayClip, ReplyEnded, Sentence
-from engine.messages.supervision import Tick
+from engine.messages.supervision import NEVER, Tick
 from engine.messages.turns import TurnEnded, TurnExpected, TurnResumed
 from engine.providers.claude import ClaudeModel
 from simulators.anthropic import AnthropicSimulator

@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from engine.mailbox import NEVER
 from engine.messages.errors import ProviderDown, ProviderError, ProviderSlow, WireError
 from engine.messages.recognition import Word
+from engine.messages.supervision import NEVER
 from engine.messages.synthesis import CancelSynthesis, EndSynthesis, Synthesise, Synthesised, SynthesisEnded
 from engine.providers.contract import VoiceAsk, VoiceEvent
 from engine.providers.elevenlabs import wire

@@ -11,8 +11,8 @@ import structlog
 import trio
 from elevenlabs.types import RealtimeVoiceSettings
 
-from engine.mailbox import NEVER
 from engine.messages.errors import ProviderDown, ProviderError, ProviderRefused, ProviderSlow, WireError
+from engine.messages.supervision import NEVER
 from engine.providers.contract import Seam, VoiceAsk, VoiceEvent
 from engine.providers.elevenlabs import wire
 from engine.providers.elevenlabs.contexts import Contexts, Effect, Patience
